@@ -1,0 +1,16 @@
+# Every target is a script of its own: this file only names them.
+.PHONY: help build check test test-guests demo clean-cache
+
+help:
+	@echo 'make build         the release program'
+	@echo 'make demo          a stock Debian image, launched from its image.json to its login'
+	@echo 'make check         layout and lints'
+	@echo 'make test          all tests of minutes: 15 at most, installs what they need'
+	@echo 'make test-guests   every guest test: 45 minutes at most'
+	@echo 'make clean-cache   removes the images and packages that the tests keep'
+
+build check test test-guests clean-cache:
+	@tests/make/$@
+
+demo:
+	@tests/demo

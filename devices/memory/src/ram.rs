@@ -1,0 +1,165 @@
+//! RAM and read-only firmware pages: mapped once for a process' life, kept over a reset of the machine.
+#![expect(unsafe_code, reason = "mmap'd pages are returned to the host with madvise")]
+
+use crate::{Bitmap, Buffers, Gpa, MemoryError, Range};
+use std::sync::Arc;
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// vm-memory's view of the RAM, for the crates of that family (virtio-queue, linux-loader).
+pub type Ram = GuestMemoryMmap<Bitmap>;
+
+/// A piece of guest memory as the hypervisor maps it.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    pub gpa: u64,
+    pub len: u64,
+    pub host: u64,
+    pub read_only: bool,
+}
+
+/// The RAM of a machine. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    ram: Arc<Ram>,
+}
+
+impl Memory {
+    /// Reserves RAM for these ranges; nothing is touched before the guest touches it.
+    pub fn new(ranges: &[Range]) -> Result<Memory, MemoryError> {
+        let total = ranges.iter().fold(0u64, |sum, range| sum.saturating_add(range.len));
+        let fail = |cause: String| MemoryError::Reserve { size: total >> 20, cause };
+        let mut wanted = Vec::new();
+        for range in ranges {
+            let len = usize::try_from(range.len).map_err(|cause| fail(cause.to_string()))?;
+            wanted.push((GuestAddress(range.start), len));
+        }
+        let ram = Ram::from_ranges(&wanted).map_err(|cause| fail(cause.to_string()))?;
+        Ok(Memory { ram: Arc::new(ram) })
+    }
+
+    #[must_use]
+    pub fn ram(&self) -> &Ram {
+        &self.ram
+    }
+
+    #[must_use]
+    pub fn shared(&self) -> Arc<Ram> {
+        Arc::clone(&self.ram)
+    }
+
+    pub fn read(&self, gpa: Gpa, into: &mut [u8]) -> Result<(), MemoryError> {
+        let len = into.len() as u64;
+        self.ram.read_slice(into, GuestAddress(gpa.0)).map_err(|_| MemoryError::OutOfRange { gpa, len })
+    }
+
+    pub fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError> {
+        let len = bytes.len() as u64;
+        self.ram.write_slice(bytes, GuestAddress(gpa.0)).map_err(|_| MemoryError::OutOfRange { gpa, len })
+    }
+
+    /// Copies a record out of guest memory.
+    pub fn read_record<T: FromBytes + IntoBytes>(&self, gpa: Gpa) -> Result<T, MemoryError> {
+        let mut record = T::new_zeroed();
+        self.read(gpa, record.as_mut_bytes())?;
+        Ok(record)
+    }
+
+    pub fn write_record<T: IntoBytes + Immutable>(&self, gpa: Gpa, record: &T) -> Result<(), MemoryError> {
+        self.write(gpa, record.as_bytes())
+    }
+
+    /// An empty list of I/O buffers in this memory.
+    #[must_use]
+    pub fn buffers(&self) -> Buffers {
+        Buffers::new(self.shared())
+    }
+
+    /// Where each range of RAM lies in this process.
+    #[must_use]
+    pub fn slots(&self) -> Vec<Slot> {
+        self.ram.iter().filter_map(|region| slot_of(region, false)).collect()
+    }
+
+    /// Forgets all content: every byte reads as zero, and the host gets the pages back.
+    pub fn clear(&self) {
+        for region in self.ram.iter() {
+            // SAFETY: the range is one whole private anonymous mapping that `region` owns; MADV_DONTNEED only
+            // replaces its pages by zero pages, and all access to it is volatile.
+            let result = unsafe { libc::madvise(region.as_ptr().cast(), region.size(), libc::MADV_DONTNEED) };
+            debug_assert_eq!(result, 0);
+        }
+    }
+}
+
+fn slot_of(region: &GuestRegionMmap<Bitmap>, read_only: bool) -> Option<Slot> {
+    let host = region.get_host_address(vm_memory::MemoryRegionAddress(0)).ok()?;
+    Some(Slot { gpa: region.start_addr().0, len: region.len(), host: host as u64, read_only })
+}
+
+/// Firmware in read-only memory: the guest reads and runs it at full speed, devices don't see it.
+#[derive(Debug)]
+pub struct Rom {
+    region: GuestRegionMmap<Bitmap>,
+}
+
+impl Rom {
+    pub fn new(gpa: u64, content: &[u8]) -> Result<Rom, MemoryError> {
+        if content.is_empty() || !content.len().is_multiple_of(4096) {
+            return Err(MemoryError::RomSize(content.len()));
+        }
+        let fail = |cause: String| MemoryError::Reserve { size: content.len() as u64 >> 20, cause };
+        let mapping = MmapRegion::new(content.len()).map_err(|cause| fail(cause.to_string()))?;
+        let region =
+            GuestRegionMmap::new(mapping, GuestAddress(gpa)).ok_or_else(|| fail("address overflow".to_owned()))?;
+        region
+            .write_slice(content, vm_memory::MemoryRegionAddress(0))
+            .map_err(|cause| fail(cause.to_string()))?;
+        Ok(Rom { region })
+    }
+
+    #[must_use]
+    pub fn slot(&self) -> Option<Slot> {
+        slot_of(&self.region, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_ranges() -> Memory {
+        Memory::new(&[Range::new(0, 0x10000), Range::new(0x1_0000_0000, 0x1000)]).unwrap()
+    }
+
+    #[test]
+    fn bytes_come_back_and_clear_forgets_them() {
+        let memory = two_ranges();
+        memory.write(Gpa(0xfffe), &[1, 2]).unwrap();
+        memory.write_record(Gpa(0x1_0000_0000), &0x1122_3344u32).unwrap();
+        let mut bytes = [0; 2];
+        memory.read(Gpa(0xfffe), &mut bytes).unwrap();
+        assert_eq!(bytes, [1, 2]);
+        assert_eq!(memory.read_record::<u32>(Gpa(0x1_0000_0000)).unwrap(), 0x1122_3344);
+        memory.clear();
+        assert_eq!(memory.read_record::<u32>(Gpa(0x1_0000_0000)).unwrap(), 0);
+    }
+
+    #[test]
+    fn an_address_that_is_not_memory_is_an_error() {
+        let memory = two_ranges();
+        for gpa in [0xffff, 0x10000, 0x1_0000_0fff, u64::MAX] {
+            assert!(memory.write(Gpa(gpa), &[0; 2]).is_err(), "{gpa:#x}");
+            assert!(memory.read(Gpa(gpa), &mut [0; 2]).is_err(), "{gpa:#x}");
+        }
+    }
+
+    #[test]
+    fn a_rom_wants_whole_pages() {
+        assert!(Rom::new(0xffff_f000, &[0; 4096]).unwrap().slot().unwrap().read_only);
+        assert!(Rom::new(0xffff_f000, &[]).is_err());
+        assert!(Rom::new(0xffff_f000, &[0; 100]).is_err());
+    }
+}

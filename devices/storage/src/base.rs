@@ -1,0 +1,93 @@
+//! A volume's base: a raw disk file or a block device, opened read-only and never written.
+
+use crate::{SECTOR, StorageError, format};
+use ami_run_memory::Buffers;
+use std::fs::{File, FileType, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug)]
+pub(crate) struct Base {
+    path: PathBuf,
+    file: File,
+    size: u64,
+}
+
+impl Base {
+    pub(crate) fn open(path: &Path) -> Result<Base, StorageError> {
+        let read = |source| StorageError::Read { path: path.to_owned(), source };
+        // O_NONBLOCK: a FIFO is opened without waiting for its writer, and then refused by what it is.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(path)
+            .map_err(read)?;
+        if let Some(what) = not_a_disk(file.metadata().map_err(read)?.file_type()) {
+            return Err(StorageError::NotADisk { path: path.to_owned(), what });
+        }
+        let size = (&file).seek(SeekFrom::End(0)).map_err(read)?;
+        if size == 0 {
+            return Err(StorageError::Empty { path: path.to_owned() });
+        }
+        let head = sector_at(&file, 0).map_err(read)?;
+        let tail = sector_at(&file, size.saturating_sub(SECTOR)).map_err(read)?;
+        if let Some(found) = format::foreign(&head, &tail) {
+            let (format, advice) = (found.format, found.advice);
+            return Err(StorageError::NotRaw { path: path.to_owned(), format, advice });
+        }
+        if !size.is_multiple_of(SECTOR) {
+            return Err(StorageError::OddSize { path: path.to_owned(), size });
+        }
+        Ok(Base { path: path.to_owned(), file, size })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Fills `[start, start + len)` of the buffers with the base's bytes at `offset`. Past its end are zeroes,
+    /// even if the file has grown since it was opened.
+    pub(crate) fn read(&self, buffers: &Buffers, start: u64, len: u64, offset: u64) -> io::Result<()> {
+        let held = self.size.saturating_sub(offset).min(len);
+        buffers.fill_from(start, held, &self.file, offset)?;
+        buffers.zero(start.saturating_add(held), len.saturating_sub(held))
+    }
+
+    /// Fills `bytes` in the same way.
+    pub(crate) fn read_bytes(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        bytes.fill(0);
+        let held = self.size.saturating_sub(offset);
+        let held = usize::try_from(held).unwrap_or(usize::MAX).min(bytes.len());
+        match bytes.get_mut(..held) {
+            Some(part) => self.file.read_exact_at(part, offset),
+            None => Ok(()),
+        }
+    }
+}
+
+fn not_a_disk(kind: FileType) -> Option<&'static str> {
+    if kind.is_file() || kind.is_block_device() {
+        None
+    } else if kind.is_dir() {
+        Some("a directory")
+    } else if kind.is_fifo() {
+        Some("a named pipe")
+    } else if kind.is_char_device() {
+        Some("a character device")
+    } else {
+        Some("a special file")
+    }
+}
+
+/// Up to 512 bytes from `offset` on.
+fn sector_at(mut file: &File, offset: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(offset))?;
+    file.take(SECTOR).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

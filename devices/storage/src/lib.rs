@@ -1,0 +1,73 @@
+//! Volumes: what an instance sees as a disk. A volume is a base (a disk file, never written) and a top (what this
+//! instance wrote since), told apart by a map of 4 KiB granules.
+//!
+//! This first form keeps its top in a file without a name, which vanishes with the process however it ends, and
+//! carries out requests one after the other in the thread that submits them.
+//!
+//! Left out: tops that outlive the process, requests in flight, disk files that are not raw, snapshots.
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "every offset and length here came from the guest, every file from somebody else"
+)]
+
+mod base;
+mod format;
+mod map;
+mod queue;
+mod top;
+mod volume;
+#[cfg(test)]
+mod volume_test;
+
+pub use queue::{Completion, Fault, Op, Queue, Request};
+pub use volume::Volume;
+
+use std::io;
+use std::path::PathBuf;
+
+/// What a disk's sizes and addresses are multiples of.
+pub const SECTOR: u64 = 512;
+
+/// Why a volume cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("cannot read disk file {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is {what}, not a disk file: give a raw disk file or a block device", path.display())]
+    NotADisk { path: PathBuf, what: &'static str },
+    #[error("disk file {} is empty: a raw disk has at least one sector of 512 bytes", path.display())]
+    Empty { path: PathBuf },
+    #[error(
+        "disk file {} has {size} bytes, not a multiple of 512, so it is cut short or not a raw disk: \
+         fetch it again, or see what it is with `qemu-img info`",
+        path.display()
+    )]
+    OddSize { path: PathBuf, size: u64 },
+    #[error("{} is {format}, not a raw disk: {advice}", path.display())]
+    NotRaw { path: PathBuf, format: &'static str, advice: &'static str },
+    // EC2's words, with a disk file where it would name a snapshot.
+    #[error(
+        "Volume of size {} is smaller than snapshot '{}', expect size >= {}",
+        gigabytes(*.size, false), path.display(), gigabytes(*.base, true)
+    )]
+    TooSmall { path: PathBuf, size: u64, base: u64 },
+    #[error("a volume of {size} bytes is not a multiple of 512: give a whole number of sectors")]
+    OddVolume { size: u64 },
+    #[error(
+        "cannot make a volume's private file of {size} bytes in {}: give a folder that can be written to, \
+         on a file system that takes files of this size",
+        folder.display()
+    )]
+    Top { folder: PathBuf, size: u64, source: io::Error },
+}
+
+/// A size in the unit of EC2's messages; a disk that does not end on a gibibyte needs the next one up.
+fn gigabytes(size: u64, up: bool) -> String {
+    const GIB: u64 = 1 << 30;
+    format!("{}GB", if up { size.div_ceil(GIB) } else { size / GIB })
+}
