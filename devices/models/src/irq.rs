@@ -1,0 +1,223 @@
+//! Interrupts and doorbells between devices and the hypervisor.
+//!
+//! Level-triggered lines (serial port, ACPI, PCI INTx) go through [`Lines`]; messages (MSI-X) through one event a
+//! vector. Which GSI a PCI link reaches is the ISA bridge's PIRQ registers' say.
+
+use parking_lot::Mutex;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use vmm_sys_util::eventfd::EventFd;
+
+/// What a message-signalled interrupt writes, and where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Message {
+    pub address: u64,
+    pub data: u32,
+}
+
+/// The hypervisor's side of interrupts and doorbells.
+pub trait Hypervisor: Send + Sync + fmt::Debug {
+    /// Sets the level of an interrupt line.
+    fn set_line(&self, gsi: u32, level: bool);
+    /// A new source of messages: writing to its event delivers the message that is set for it.
+    fn new_vector(&self) -> io::Result<Vector>;
+    /// Sets what `gsi`'s event delivers.
+    fn set_message(&self, gsi: u32, message: Message) -> io::Result<()>;
+    /// From now on a guest's write of any width at this address only signals the event.
+    fn attach_doorbell(&self, bell: &Doorbell) -> io::Result<()>;
+    fn detach_doorbell(&self, bell: &Doorbell) -> io::Result<()>;
+}
+
+/// One source of message-signalled interrupts.
+#[derive(Debug)]
+pub struct Vector {
+    pub gsi: u32,
+    pub event: EventFd,
+}
+
+/// A guest-physical address whose writes become an event.
+#[derive(Debug, Clone)]
+pub struct Doorbell {
+    pub address: u64,
+    pub event: Arc<EventFd>,
+}
+
+/// IOAPIC pins, and so GSIs of lines.
+const PINS: usize = 24;
+
+/// All level-triggered lines of a machine. A GSI is high while any of its sources is.
+#[derive(Debug)]
+pub struct Lines {
+    hypervisor: Arc<dyn Hypervisor>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Sources that pull a GSI up by themselves, a bit each.
+    pins: [u32; PINS],
+    /// PCI slots that pull up links A to D, a bit each.
+    links: [u32; 4],
+    /// PIRQ route control registers of the PIIX3 (datasheet 290549, PIRQRC): bit 7 = not routed.
+    routes: [u8; 4],
+    /// What the hypervisor was told last, a bit a GSI.
+    told: u32,
+    settling: bool,
+}
+
+impl State {
+    fn wanted(&self) -> u32 {
+        let pins = self.pins.iter().rev().fold(0, |bits, sources| (bits << 1) | u32::from(*sources != 0));
+        let links = self.links.iter().zip(self.routes).filter(|(slots, route)| **slots != 0 && route & 0x80 == 0);
+        links.fold(pins, |bits, (_, route)| bits | 1 << (route & 0xf))
+    }
+}
+
+impl Lines {
+    #[must_use]
+    pub fn new(hypervisor: Arc<dyn Hypervisor>) -> Lines {
+        let state = State { routes: [0x80; 4], ..State::default() };
+        Lines { hypervisor, state: Mutex::new(state) }
+    }
+
+    /// Changes the state and tells the hypervisor what came of it. The lock is not held while it is told: whoever
+    /// finds another thread at it leaves the telling to that one, so the last state always wins.
+    fn change(&self, f: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        f(&mut state);
+        if state.settling {
+            return;
+        }
+        state.settling = true;
+        loop {
+            let (wanted, told) = (state.wanted(), state.told);
+            if wanted == told {
+                break;
+            }
+            state.told = wanted;
+            drop(state);
+            for gsi in 0..32 {
+                if (wanted ^ told) & (1 << gsi) != 0 {
+                    self.hypervisor.set_line(gsi, wanted & (1 << gsi) != 0);
+                }
+            }
+            state = self.state.lock();
+        }
+        state.settling = false;
+    }
+
+    fn set_pin(&self, gsi: u8, source: u8, level: bool) {
+        self.change(|state| {
+            if let Some(sources) = state.pins.get_mut(usize::from(gsi)) {
+                set_bit(sources, source, level);
+            }
+        });
+    }
+
+    /// Sets the level of INTA of a PCI slot.
+    pub fn set_intx(&self, slot: u8, level: bool) {
+        self.change(|state| {
+            // As chipset boards wire it: slot 1's INTA is link A (facts: SeaBIOS src/fw/pciinit.c).
+            let link = usize::from(slot.wrapping_sub(1) & 3);
+            if let Some(slots) = state.links.get_mut(link) {
+                set_bit(slots, slot, level);
+            }
+        });
+    }
+
+    #[must_use]
+    pub fn route(&self, link: u8) -> u8 {
+        self.state.lock().routes.get(usize::from(link)).copied().unwrap_or(0x80)
+    }
+
+    pub fn set_route(&self, link: u8, value: u8) {
+        self.change(|state| {
+            if let Some(route) = state.routes.get_mut(usize::from(link)) {
+                *route = value & 0x8f;
+            }
+        });
+    }
+}
+
+fn set_bit(bits: &mut u32, bit: u8, level: bool) {
+    let mask = 1u32 << (bit & 31);
+    *bits = if level { *bits | mask } else { *bits & !mask };
+}
+
+/// One device's own line.
+#[derive(Clone, Debug)]
+pub struct Line {
+    lines: Arc<Lines>,
+    gsi: u8,
+}
+
+impl Line {
+    /// A device that is alone on its GSI, but for PCI links that are routed there too.
+    #[must_use]
+    pub fn new(lines: Arc<Lines>, gsi: u8) -> Line {
+        Line { lines, gsi }
+    }
+
+    pub fn set(&self, level: bool) {
+        self.lines.set_pin(self.gsi, 0, level);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fake {
+    //! A hypervisor that writes down what it is told.
+    use super::*;
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Recorder {
+        pub(crate) lines: Mutex<Vec<(u32, bool)>>,
+        pub(crate) messages: Mutex<Vec<(u32, Message)>>,
+        pub(crate) bells: Mutex<Vec<u64>>,
+    }
+
+    impl Hypervisor for Recorder {
+        fn set_line(&self, gsi: u32, level: bool) {
+            self.lines.lock().push((gsi, level));
+        }
+        fn new_vector(&self) -> io::Result<Vector> {
+            let gsi = 24 + u32::try_from(self.messages.lock().len()).unwrap();
+            self.messages.lock().push((gsi, Message::default()));
+            Ok(Vector { gsi, event: EventFd::new(vmm_sys_util::eventfd::EFD_NONBLOCK)? })
+        }
+        fn set_message(&self, gsi: u32, message: Message) -> io::Result<()> {
+            self.messages.lock().push((gsi, message));
+            Ok(())
+        }
+        fn attach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
+            self.bells.lock().push(bell.address);
+            Ok(())
+        }
+        fn detach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
+            self.bells.lock().retain(|address| *address != bell.address);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_line_is_high_while_any_source_is() {
+        let recorder = Arc::new(fake::Recorder::default());
+        let lines = Arc::new(Lines::new(recorder.clone()));
+        lines.set_intx(4, true);
+        assert_eq!(*recorder.lines.lock(), [], "links are not routed after reset");
+        lines.set_route(3, 11);
+        lines.set_route(0, 11);
+        lines.set_intx(5, true);
+        lines.set_intx(4, false);
+        Line::new(lines.clone(), 11).set(true);
+        lines.set_intx(5, false);
+        assert_eq!(*recorder.lines.lock(), [(11, true)]);
+        Line::new(lines, 11).set(false);
+        assert_eq!(*recorder.lines.lock(), [(11, true), (11, false)]);
+    }
+}

@@ -1,0 +1,28 @@
+//! The virtual hardware: chips, PCI, virtio.
+//!
+//! A chip is pure: registers in, value and effect out; it has no address, lock, clock, thread or host file. The
+//! glue beside it (what implements [`bus::Device`]) adds the lock, the interrupt line and the host side. Nothing
+//! here knows of KVM: interrupts and doorbells go through the two traits of [`irq`].
+//!
+//! Left out: everything that a stock image on EC2 does not use (IDE, USB, VGA, PS/2 keyboard, HPET, floppy).
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "every number here came from the guest"
+)]
+
+pub mod bus;
+pub mod cmos;
+pub mod console;
+pub mod fw_cfg;
+pub mod irq;
+pub mod pci;
+pub mod ports;
+pub mod power;
+pub mod serial;
+pub mod trace;
+pub mod virtio;

@@ -1,0 +1,46 @@
+//! PCI: configuration space, the host bridge's access mechanism, the bridges of an i440FX board, MSI-X.
+//!
+//! Every BAR is a 32-bit memory BAR: stock SeaBIOS moves 64-bit ones above 4 GiB, where its own NVMe driver
+//! cannot reach them. Left out: I/O BARs, expansion ROMs, bridges to further buses, PCI Express.
+
+mod bridges;
+mod config;
+mod msix;
+mod root;
+
+pub use bridges::{HostBridge, IsaBridge, PowerManagement};
+pub use config::{Config, Identity};
+pub use msix::{Msix, NO_VECTOR};
+pub(crate) use msix::CAPABILITY as MSIX_CAPABILITY;
+pub use root::{Root, Window};
+
+use crate::bus::{Access, Effect, Width};
+use ami_run_memory::Range;
+use std::fmt;
+
+/// A function's place on bus 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Address {
+    pub slot: u8,
+    pub function: u8,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00:{:02x}.{}", self.slot, self.function)
+    }
+}
+
+/// One function of a PCI device. Configuration accesses lie within one dword.
+pub trait Function: Send + Sync + fmt::Debug {
+    fn config_read(&self, offset: u8, width: Width) -> u32;
+    fn config_write(&self, offset: u8, width: Width, value: u32);
+    /// Where BAR `index` is decoded now, if it is.
+    fn bar(&self, index: u8) -> Option<Range>;
+    fn bar_read(&self, _index: u8, at: Access) -> u64 {
+        at.width.ones()
+    }
+    fn bar_write(&self, _index: u8, _at: Access, _value: u64) -> Effect {
+        Effect::None
+    }
+}

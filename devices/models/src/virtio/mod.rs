@@ -1,0 +1,50 @@
+//! Virtio 1.2 devices over PCI, modern only.
+//!
+//! [`Transport`] is the PCI function and its registers; a [`Kind`] is what sits behind it (a disk, …); each queue
+//! is served by a thread of its own that exists only while the driver uses the device. Left out: legacy and
+//! transitional interfaces, packed rings, in-order use, notification data, queue reset, shared memory.
+
+mod block;
+mod chain;
+mod registers;
+mod transport;
+mod worker;
+
+pub use block::Block;
+pub use chain::Chain;
+pub use transport::{Transport, Wiring};
+
+use std::fmt;
+
+/// VIRTIO_F_VERSION_1 and the ring features that every device here offers.
+const VERSION_1: u64 = 1 << 32;
+const INDIRECT: u64 = 1 << 28;
+const EVENT_INDEX: u64 = 1 << 29;
+const COMMON_FEATURES: u64 = VERSION_1 | INDIRECT | EVENT_INDEX;
+
+/// What a device is, behind its transport.
+pub trait Kind: Send + Sync + fmt::Debug {
+    /// The virtio device type (section 5) and the PCI class.
+    fn identity(&self) -> (u16, u32);
+    /// Offered beside the features of ring and transport.
+    fn features(&self) -> u64;
+    /// The largest size of each queue, a power of two.
+    fn queues(&self) -> &[u16];
+    /// The device-specific configuration.
+    fn config(&self) -> Vec<u8>;
+    /// Makes the side of a queue that works; the queue's thread calls it.
+    fn handler(&self, queue: usize) -> Box<dyn Handler>;
+}
+
+/// Works on requests of one queue.
+pub trait Handler: Send {
+    /// Takes every chain from `chains` and puts its head, with the bytes written to it, into `used`.
+    fn handle(&mut self, chains: &mut Vec<Chain>, used: &mut Vec<Used>);
+}
+
+/// A chain that the driver gets back.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    pub head: u16,
+    pub written: u32,
+}

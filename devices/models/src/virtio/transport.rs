@@ -1,0 +1,338 @@
+//! The PCI transport (virtio 1.2, section 4.1): a function with four structures in BAR 0 and MSI-X in BAR 1.
+
+use super::registers::{Ask, NEEDS_RESET, QueueRegisters, Registers};
+use super::worker::{Notifier, Start, Worker};
+use super::{EVENT_INDEX, Kind};
+use crate::bus::{Access, Effect, Width};
+use crate::irq::{Doorbell, Hypervisor, Lines};
+use crate::pci::{Config, Function, Identity, Msix};
+use crate::trace::Trace;
+use ami_run_memory::{Memory, Range};
+use parking_lot::Mutex;
+use std::sync::atomic::AtomicU8;
+use std::sync::{Arc, Weak};
+use virtio_queue::{Queue, QueueT};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
+
+// BAR 0: one page a structure, so that doorbells share their page with nothing.
+const BAR_SIZE: u32 = 0x4000;
+const COMMON: u32 = 0;
+const ISR: u32 = 0x1000;
+const DEVICE: u32 = 0x2000;
+const NOTIFY: u32 = 0x3000;
+const NOTIFY_STEP: u32 = 4;
+const MSIX_BAR_SIZE: u32 = 0x1000;
+const VENDOR_CAPABILITY: u8 = 9;
+
+/// What a transport is connected to.
+#[derive(Debug, Clone)]
+pub struct Wiring {
+    pub memory: Memory,
+    pub hypervisor: Arc<dyn Hypervisor>,
+    pub lines: Arc<Lines>,
+    pub trace: Option<Arc<Trace>>,
+}
+
+#[derive(Debug)]
+pub struct Transport {
+    name: String,
+    kind: Box<dyn Kind>,
+    wiring: Wiring,
+    config: Mutex<Config>,
+    msix_control: u8,
+    /// The window of PCI_CFG (4.1.4.9): its capability's offset.
+    window: u8,
+    registers: Mutex<Registers>,
+    msix: Arc<Msix>,
+    notifier: Notifier,
+    kicks: Vec<Arc<EventFd>>,
+    /// Threads while the driver uses the device; held while they are started and stopped.
+    workers: Mutex<Vec<Worker>>,
+    /// Doorbells that the hypervisor answers for us now.
+    bells: Mutex<Vec<Doorbell>>,
+    this: Weak<Transport>,
+}
+
+impl Transport {
+    pub fn new(name: &str, slot: u8, kind: Box<dyn Kind>, wiring: Wiring) -> std::io::Result<Arc<Transport>> {
+        let queues = kind.queues().len();
+        let vectors = u16::try_from(queues).unwrap_or(u16::MAX).saturating_add(1);
+        let msix = Arc::new(Msix::new(vectors, Arc::clone(&wiring.hypervisor), wiring.trace.clone()));
+        let (config, msix_control, window) = config_space(&*kind, &msix);
+        let notifier = Notifier {
+            msix: Arc::clone(&msix),
+            isr: Arc::new(AtomicU8::new(0)),
+            lines: Arc::clone(&wiring.lines),
+            slot,
+        };
+        let kick = |_| EventFd::new(EFD_CLOEXEC).map(Arc::new);
+        let kicks = (0..queues).map(kick).collect::<std::io::Result<_>>()?;
+        let registers = Registers::new(kind.features(), kind.queues(), vectors);
+        Ok(Arc::new_cyclic(|this| Transport {
+            name: name.to_owned(),
+            kind,
+            wiring,
+            config: Mutex::new(config),
+            msix_control,
+            window,
+            registers: Mutex::new(registers),
+            msix,
+            notifier,
+            kicks,
+            workers: Mutex::default(),
+            bells: Mutex::default(),
+            this: this.clone(),
+        }))
+    }
+
+    fn start(&self) {
+        let mut workers = self.workers.lock();
+        let registers = self.registers.lock().clone();
+        for (index, queue) in registers.queues.iter().enumerate().filter(|(_, queue)| queue.enabled) {
+            let made = self.make_queue(queue, registers.accepted);
+            match made.and_then(|made| self.worker(index, made, queue.vector)) {
+                Some(worker) => workers.push(worker),
+                None => self.broken(),
+            }
+        }
+        drop(workers);
+        self.hang_bells();
+    }
+
+    /// The ring as its registers say, if it lies in guest memory.
+    fn make_queue(&self, registers: &QueueRegisters, accepted: u64) -> Option<Queue> {
+        let mut queue = Queue::new(registers.max_size).ok()?;
+        queue.set_size(registers.size);
+        queue.try_set_desc_table_address(vm_address(registers.descriptors)).ok()?;
+        queue.try_set_avail_ring_address(vm_address(registers.driver)).ok()?;
+        queue.try_set_used_ring_address(vm_address(registers.device)).ok()?;
+        queue.set_event_idx(accepted & EVENT_INDEX != 0);
+        queue.set_ready(true);
+        queue.is_valid(self.wiring.memory.ram()).then_some(queue)
+    }
+
+    fn worker(&self, index: usize, queue: Queue, vector: u16) -> Option<Worker> {
+        let this = self.this.clone();
+        let started = Worker::start(Start {
+            name: format!("{}-q{index}", self.name),
+            queue,
+            memory: self.wiring.memory.clone(),
+            kick: Arc::clone(self.kicks.get(index)?),
+            notifier: self.notifier.clone(),
+            vector,
+            handler: self.kind.handler(index),
+            broken: Box::new(move || {
+                if let Some(this) = this.upgrade() {
+                    this.broken();
+                }
+            }),
+        });
+        started.inspect_err(|cause| log::error!("{}: no thread for a queue: {cause}", self.name)).ok()
+    }
+
+    /// The driver did what it must not: the device says that it needs a reset (2.1.2).
+    fn broken(&self) {
+        let mut registers = self.registers.lock();
+        registers.status |= NEEDS_RESET;
+        let vector = registers.config_vector;
+        drop(registers);
+        self.notifier.config(vector);
+    }
+
+    fn reset(&self) {
+        let mut workers = self.workers.lock();
+        workers.clear();
+        self.registers.lock().reset();
+        drop(workers);
+        self.notifier.take_isr();
+        self.hang_bells();
+    }
+
+    /// Lets the hypervisor answer the doorbells of a device in use, where they are now.
+    fn hang_bells(&self) {
+        let base = self.config.lock().bar(0).map(|range| range.start);
+        let registers = self.registers.lock();
+        let on = registers.status & super::registers::DRIVER_OK != 0;
+        let enabled: Vec<bool> = registers.queues.iter().map(|queue| queue.enabled && on).collect();
+        drop(registers);
+        let mut wanted = Vec::new();
+        for ((index, kick), enabled) in (0u32..).zip(&self.kicks).zip(enabled) {
+            if let (Some(base), true) = (base, enabled) {
+                let offset = u64::from(NOTIFY.saturating_add(index.saturating_mul(NOTIFY_STEP)));
+                wanted.push(Doorbell { address: base.saturating_add(offset), event: Arc::clone(kick) });
+            }
+        }
+        let mut bells = self.bells.lock();
+        if bells.iter().map(|bell| bell.address).eq(wanted.iter().map(|bell| bell.address)) {
+            return;
+        }
+        for bell in bells.drain(..) {
+            if let Err(cause) = self.wiring.hypervisor.detach_doorbell(&bell) {
+                log::error!("{}: a doorbell stays where it was: {cause}", self.name);
+            }
+        }
+        for bell in wanted {
+            match self.wiring.hypervisor.attach_doorbell(&bell) {
+                Ok(()) => bells.push(bell),
+                // Without it the write comes to bar_write: slower, but the same.
+                Err(cause) => log::warn!("{}: no doorbell: {cause}", self.name),
+            }
+        }
+    }
+
+    fn kick(&self, offset: u32) {
+        let index = usize::try_from(offset / NOTIFY_STEP).unwrap_or(usize::MAX);
+        if let Some(Err(cause)) = self.kicks.get(index).map(|kick| kick.write(1)) {
+            log::error!("{}: a doorbell is lost: {cause}", self.name);
+        }
+    }
+
+    fn structures_read(&self, offset: u32, width: Width) -> u64 {
+        match offset & 0xf000 {
+            COMMON => match width {
+                Width::Qword => {
+                    let registers = self.registers.lock();
+                    let at = u64::from(offset);
+                    u64::from(registers.read(at)) | u64::from(registers.read(at.saturating_add(4))) << 32
+                }
+                _ => u64::from(self.registers.lock().read(u64::from(offset))) & width.ones(),
+            },
+            ISR if offset == ISR => u64::from(self.notifier.take_isr()),
+            DEVICE => {
+                let config = self.kind.config();
+                let from = usize::try_from(offset & 0xfff).unwrap_or(usize::MAX);
+                let bytes = config.get(from..).unwrap_or_default();
+                let count = bytes.len().min(usize::from(width.bytes()));
+                crate::bus::little_endian(bytes.get(..count).unwrap_or_default())
+            }
+            _ => 0,
+        }
+    }
+
+    fn structures_write(&self, offset: u32, width: Width, value: u64) {
+        let [v0, v1, v2, v3, v4, v5, v6, v7] = value.to_le_bytes();
+        let (low, high) = (u32::from_le_bytes([v0, v1, v2, v3]), u32::from_le_bytes([v4, v5, v6, v7]));
+        match offset & 0xf000 {
+            COMMON => {
+                let ask = self.registers.lock().write(u64::from(offset), low);
+                if width == Width::Qword {
+                    self.registers.lock().write(u64::from(offset).saturating_add(4), high);
+                }
+                match ask {
+                    Ask::Nothing => (),
+                    Ask::Reset => self.reset(),
+                    Ask::Start => self.start(),
+                }
+            }
+            NOTIFY => self.kick(offset & 0xfff),
+            _ => (),
+        }
+    }
+
+    /// The access that PCI_CFG's fields describe: BAR, offset, width.
+    fn window_access(&self) -> Option<(u8, Access)> {
+        let config = self.config.lock();
+        let bar = config.byte(self.window.wrapping_add(4));
+        let offset = u64::from(config.dword(self.window.wrapping_add(8)));
+        let len = usize::try_from(config.dword(self.window.wrapping_add(12))).ok()?;
+        let width = Width::of(len).filter(|width| *width != Width::Qword)?;
+        Some((bar, Access { offset, width }))
+    }
+
+    fn window_data(&self, offset: u8) -> bool {
+        offset & !3 == self.window.wrapping_add(16)
+    }
+}
+
+fn vm_address(address: u64) -> ami_run_memory::GuestAddress {
+    ami_run_memory::GuestAddress(address)
+}
+
+/// The configuration space: identity, BARs, capabilities. Returns the offsets of MSI-X's control and of PCI_CFG.
+fn config_space(kind: &dyn Kind, msix: &Msix) -> (Config, u8, u8) {
+    let (device, class) = kind.identity();
+    let mut config = Config::new(Identity {
+        vendor: 0x1af4,
+        device: device.saturating_add(0x1040),
+        revision: 1,
+        class,
+        subsystem_vendor: 0x1af4,
+        subsystem: device.saturating_add(0x1040),
+    });
+    config.set_interrupt_pin_a();
+    config.set_bar(0, BAR_SIZE);
+    config.set_bar(1, MSIX_BAR_SIZE);
+    let msix_at = config.add_capability(crate::pci::MSIX_CAPABILITY, &msix.capability(1));
+    config.allow(msix_at.wrapping_add(3), &[0xc0]);
+    let structure = |len: u8, which: u8, offset: u32, size: u32| {
+        let mut body = vec![len, which, 0, 0, 0, 0];
+        body.extend(offset.to_le_bytes());
+        body.extend(size.to_le_bytes());
+        body
+    };
+    config.add_capability(VENDOR_CAPABILITY, &structure(16, 1, COMMON, 56));
+    config.add_capability(VENDOR_CAPABILITY, &structure(16, 3, ISR, 1));
+    config.add_capability(VENDOR_CAPABILITY, &structure(16, 4, DEVICE, 0x1000));
+    let mut notify = structure(20, 2, NOTIFY, 0x1000);
+    notify.extend(NOTIFY_STEP.to_le_bytes());
+    config.add_capability(VENDOR_CAPABILITY, &notify);
+    let mut window = structure(20, 5, 0, 0);
+    window.extend([0; 4]);
+    let window_at = config.add_capability(VENDOR_CAPABILITY, &window);
+    config.allow(window_at.wrapping_add(4), &[0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0]);
+    (config, msix_at.wrapping_add(2), window_at)
+}
+
+impl Function for Transport {
+    fn config_read(&self, offset: u8, width: Width) -> u32 {
+        if self.window_data(offset) {
+            return match self.window_access() {
+                Some((bar, at)) => u32::try_from(self.bar_read(bar, at) & 0xffff_ffff).unwrap_or(0),
+                None => 0,
+            };
+        }
+        self.config.lock().read(offset, width)
+    }
+
+    fn config_write(&self, offset: u8, width: Width, value: u32) {
+        if self.window_data(offset) {
+            if let Some((bar, at)) = self.window_access() {
+                self.bar_write(bar, at, u64::from(value));
+            }
+            return;
+        }
+        let mut config = self.config.lock();
+        config.write(offset, width, value);
+        let control = u16::try_from(config.read(self.msix_control, Width::Word)).unwrap_or(0);
+        drop(config);
+        if offset & !3 == self.msix_control & !3 {
+            self.msix.set_control(control);
+        }
+        if offset < 0x28 {
+            self.hang_bells();
+        }
+    }
+
+    fn bar(&self, index: u8) -> Option<Range> {
+        self.config.lock().bar(index)
+    }
+
+    fn bar_read(&self, index: u8, at: Access) -> u64 {
+        let Ok(offset) = u32::try_from(at.offset) else { return at.width.ones() };
+        match index {
+            0 if offset < BAR_SIZE => self.structures_read(offset, at.width),
+            1 => self.msix.read(at),
+            _ => at.width.ones(),
+        }
+    }
+
+    fn bar_write(&self, index: u8, at: Access, value: u64) -> Effect {
+        let Ok(offset) = u32::try_from(at.offset) else { return Effect::None };
+        match index {
+            0 if offset < BAR_SIZE => self.structures_write(offset, at.width, value),
+            1 => self.msix.write(at, value),
+            _ => (),
+        }
+        Effect::None
+    }
+}
