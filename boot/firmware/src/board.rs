@@ -1,0 +1,93 @@
+//! The board as plain data: what firmware and tables must know of a machine. The machine makes it from the same
+//! parts list as the devices, so the two cannot disagree.
+
+use ami_run_memory::Range;
+
+/// One machine's hardware, described.
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// Local APIC ids of the CPUs, the boot CPU first.
+    pub cpus: Vec<u32>,
+    /// RAM, lowest first.
+    pub ram: Vec<Range>,
+    /// What e820 must call reserved though no device is there (KVM's own pages).
+    pub reserved: Vec<Range>,
+    /// The window for 32-bit memory BARs.
+    pub pci_window: Range,
+    /// PCI functions on bus 0, in order of slot and function.
+    pub pci: Vec<PciFunction>,
+    /// The IRQ numbers that the four PCI interrupt links are wired to, PIRQ A first.
+    pub pirq: [u8; 4],
+    pub serial: Vec<SerialPort>,
+    pub power: Power,
+    /// First port of fw_cfg (12 ports).
+    pub fw_cfg_port: u16,
+    /// The function (of `pci`) of each disk to boot from, in order of preference.
+    pub boot_order: Vec<PciAddress>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciAddress {
+    pub slot: u8,
+    pub function: u8,
+}
+
+#[derive(Clone, Debug)]
+pub struct PciFunction {
+    pub address: PciAddress,
+    pub kind: PciKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PciKind {
+    HostBridge,
+    IsaBridge,
+    PowerManagement,
+    VirtioBlock,
+    Other,
+}
+
+/// A 16550 at an I/O port.
+#[derive(Clone, Copy, Debug)]
+pub struct SerialPort {
+    pub port: u16,
+    pub irq: u8,
+}
+
+/// ACPI fixed hardware and the reset register.
+#[derive(Clone, Copy, Debug)]
+pub struct Power {
+    /// Base of the PM block: PM1 status and enable at +0, control at +4, timer at +8.
+    pub pm_base: u16,
+    /// The interrupt of ACPI events.
+    pub sci: u8,
+    pub reset_port: u16,
+    pub reset_value: u8,
+}
+
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::*;
+
+    /// Two CPUs, 1 GiB, one disk, as the first form of the machine has it.
+    pub(crate) fn board() -> Board {
+        let at = |slot, function, kind| PciFunction { address: PciAddress { slot, function }, kind };
+        Board {
+            cpus: vec![0, 1],
+            ram: vec![Range::new(0, 0x4000_0000)],
+            reserved: vec![Range::new(0xfeff_c000, 0x4000)],
+            pci_window: Range::new(0xc000_0000, 0x3ec0_0000),
+            pci: vec![
+                at(0, 0, PciKind::HostBridge),
+                at(1, 0, PciKind::IsaBridge),
+                at(1, 3, PciKind::PowerManagement),
+                at(4, 0, PciKind::VirtioBlock),
+            ],
+            pirq: [10, 10, 11, 11],
+            serial: vec![SerialPort { port: 0x3f8, irq: 4 }],
+            power: Power { pm_base: 0x600, sci: 9, reset_port: 0xcf9, reset_value: 6 },
+            fw_cfg_port: 0x510,
+            boot_order: vec![PciAddress { slot: 4, function: 0 }],
+        }
+    }
+}

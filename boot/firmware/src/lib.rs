@@ -1,0 +1,35 @@
+//! What a machine must be handed before its first instruction: the firmware image, and what that firmware is told
+//! of the machine (ACPI tables, memory map, boot order) as named fw_cfg files; or, without firmware, a kernel in
+//! memory and the registers to start it with.
+//!
+//! Everything is made from one plain value, [`board::Board`]: plain data in, plain data out. Left out: devices,
+//! KVM and fw_cfg itself (they carry what is made here), because tables that know only a `Board` can be tested
+//! without a machine and cannot disagree with it. The one thing read from outside is files: firmware images,
+//! QEMU's descriptions of them, kernels and initrds.
+#![forbid(unsafe_code)]
+
+pub mod board;
+mod error;
+mod file;
+pub mod find;
+mod placement;
+mod table_loader;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+pub use error::FirmwareError;
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::{direct, files, keys};
+
+/// One named fw_cfg file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    pub name: String,
+    pub bytes: Vec<u8>,
+}
+
+impl Blob {
+    fn new(name: &str, bytes: Vec<u8>) -> Blob {
+        Blob { name: name.to_owned(), bytes }
+    }
+}

@@ -1,0 +1,129 @@
+//! ACPI tables of the i440FX-shaped machine (ACPI 6.5), with the ids that EC2's tables carry. All tables lie in one
+//! file; the loader script ties them together. RSDP of revision 0 and RSDT, as EC2's BIOS instances show; edk2
+//! makes an XSDT of its own.
+//!
+//! Left out: HPET (KVM's PIT and LAPIC timer do), MCFG (configuration space is reached by ports alone), SRAT.
+
+mod dsdt;
+mod fixed;
+mod links;
+mod madt;
+
+use crate::board::Board;
+use crate::table_loader::{Script, ZONE_F_SEGMENT, ZONE_HIGH};
+use acpi_tables::Aml;
+use acpi_tables::facs::FACS;
+use acpi_tables::sdt::Sdt;
+
+pub(crate) const RSDP: &str = "etc/acpi/rsdp";
+pub(crate) const TABLES: &str = "etc/acpi/tables";
+
+/// The FACS must be aligned so (ACPI 6.5 §5.2.10); the others profit from it.
+const ALIGN: u32 = 64;
+const RSDP_ALIGN: u32 = 16;
+const HEADER: u32 = 36;
+/// Where a table's header holds its checksum.
+const CHECKSUM: u32 = 9;
+const FADT_FIRMWARE_CTRL: u32 = 36;
+const FADT_DSDT: u32 = 40;
+const RSDP_CHECKSUM: u32 = 8;
+const RSDP_RSDT: u32 = 16;
+
+const OEM_ID: [u8; 6] = *b"AMAZON";
+const OEM_REVISION: u32 = 1;
+const CREATOR_ID: [u8; 4] = *b"AMZN";
+const CREATOR_REVISION: u32 = 1;
+
+/// The three fw_cfg files.
+pub(crate) struct Tables {
+    pub rsdp: Vec<u8>,
+    pub tables: Vec<u8>,
+    pub script: Vec<u8>,
+}
+
+/// A table: header and `body`. Its OEM table id is AMZN and the signature.
+fn table(signature: [u8; 4], revision: u8, body: &[u8]) -> Vec<u8> {
+    let mut sdt = Sdt::new(signature, HEADER, revision, OEM_ID, table_id(signature), OEM_REVISION);
+    sdt.write_bytes(28, &CREATOR_ID);
+    sdt.write_u32(32, CREATOR_REVISION);
+    sdt.append_slice(body);
+    sdt.as_slice().to_vec()
+}
+
+fn table_id(signature: [u8; 4]) -> [u8; 8] {
+    let mut id = *b"AMZN    ";
+    for (to, from) in id.iter_mut().skip(4).zip(signature) {
+        *to = from;
+    }
+    id
+}
+
+/// Tables one after another, and where each begins.
+#[derive(Default)]
+struct Layout {
+    bytes: Vec<u8>,
+}
+
+impl Layout {
+    fn push(&mut self, table: &[u8]) -> Placed {
+        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN as usize), 0);
+        let placed = Placed { offset: length(&self.bytes), length: length(table) };
+        self.bytes.extend_from_slice(table);
+        placed
+    }
+
+    /// A checksum that the loader fills in must be zero before.
+    fn push_patched(&mut self, mut table: Vec<u8>) -> Placed {
+        if let Some(checksum) = table.get_mut(CHECKSUM as usize) {
+            *checksum = 0;
+        }
+        self.push(&table)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Placed {
+    offset: u32,
+    length: u32,
+}
+
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+pub(crate) fn tables(board: &Board) -> Tables {
+    let mut layout = Layout::default();
+    let mut facs = Vec::new();
+    FACS::new().to_aml_bytes(&mut facs);
+    let facs = layout.push(&facs);
+    let dsdt = layout.push(&table(*b"DSDT", 1, &dsdt::dsdt(board)));
+    let fadt = layout.push_patched(fixed::fadt(&board.power, facs.offset, dsdt.offset));
+    let madt = layout.push(&table(*b"APIC", 3, &madt::madt(board)));
+    let waet = layout.push(&table(*b"WAET", 1, &fixed::waet()));
+    let listed = [fadt, madt, waet];
+    let pointers: Vec<u8> = listed.iter().flat_map(|table| table.offset.to_le_bytes()).collect();
+    let rsdt = layout.push_patched(table(*b"RSDT", 1, &pointers));
+    Tables { rsdp: fixed::rsdp(rsdt.offset), script: script(fadt, rsdt, listed.len()), tables: layout.bytes }
+}
+
+/// What the loader does, inside out: a table's pointers before its checksum.
+fn script(fadt: Placed, rsdt: Placed, listed: usize) -> Vec<u8> {
+    let mut script = Script::default();
+    script.allocate(RSDP, RSDP_ALIGN, ZONE_F_SEGMENT);
+    script.allocate(TABLES, ALIGN, ZONE_HIGH);
+    for field in [FADT_FIRMWARE_CTRL, FADT_DSDT] {
+        script.add_pointer(TABLES, fadt.offset + field, TABLES);
+    }
+    script.add_checksum(TABLES, fadt.offset + CHECKSUM, fadt.offset, fadt.length);
+    for pointer in (rsdt.offset + HEADER..).step_by(4).take(listed) {
+        script.add_pointer(TABLES, pointer, TABLES);
+    }
+    script.add_checksum(TABLES, rsdt.offset + CHECKSUM, rsdt.offset, rsdt.length);
+    script.add_pointer(RSDP, RSDP_RSDT, TABLES);
+    script.add_checksum(RSDP, RSDP_CHECKSUM, 0, fixed::RSDP_LENGTH);
+    script.into_bytes()
+}
+
+#[cfg(test)]
+#[path = "tables_test.rs"]
+mod tests;
