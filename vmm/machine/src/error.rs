@@ -1,0 +1,63 @@
+//! Why there is no machine, in words for those who wanted one.
+
+use ami_run_firmware::FirmwareError;
+use ami_run_memory::MemoryError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    #[error("this host has no /dev/kvm")]
+    NoKvm,
+    #[error("no permission to use /dev/kvm")]
+    KvmPermission,
+    #[error("/dev/kvm cannot be used")]
+    Kvm(#[source] std::io::Error),
+    #[error("this host's KVM lacks {0}")]
+    Capability(&'static str),
+    #[error("{0} vCPUs: from 1 to {max} are possible here", max = .1)]
+    Cpus(u32, u32),
+    #[error("{0} bytes of memory: at least 2 MiB in whole 4 KiB pages are needed")]
+    MemorySize(u64),
+    #[error("guest memory cannot be set up")]
+    Memory(#[from] MemoryError),
+    #[error("{what} failed")]
+    Call {
+        what: &'static str,
+        #[source]
+        cause: std::io::Error,
+    },
+    #[error("a firmware image of {0} bytes: 64 KiB to 16 MiB in whole 4 KiB pages are possible")]
+    FirmwareSize(usize),
+    #[error("the kernel cannot be started")]
+    Kernel(#[source] FirmwareError),
+    #[error("{0}")]
+    Bug(String),
+}
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ErrorKind {
+    /// The image or the configuration.
+    Image,
+    /// This computer.
+    Host,
+    /// This program.
+    Bug,
+}
+
+impl MachineError {
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            MachineError::Cpus(..)
+            | MachineError::MemorySize(_)
+            | MachineError::Kernel(_)
+            | MachineError::FirmwareSize(_) => ErrorKind::Image,
+            MachineError::Bug(_) => ErrorKind::Bug,
+            _ => ErrorKind::Host,
+        }
+    }
+
+    pub(crate) fn call(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> MachineError {
+        move |cause| MachineError::Call { what, cause: cause.into() }
+    }
+}

@@ -1,0 +1,158 @@
+//! The parts list of the x86_64 board: what is where. Read it from top to bottom; devices, and what firmware and
+//! tables are told of them, come from the same lines.
+
+use crate::kvm::{OWN_PAGES, Vm};
+use crate::{Boot, Disk, MachineError, Spec};
+use ami_run_firmware::board::{Board, PciAddress, PciFunction, PciKind, Power, SerialPort};
+use ami_run_memory::{Memory, Range};
+use ami_run_models::bus::{Bus, Device};
+use ami_run_models::cmos::{Clock, Cmos};
+use ami_run_models::console::Console;
+use ami_run_models::fw_cfg::{FwCfg, Items};
+use ami_run_models::irq::{Hypervisor, Line, Lines};
+use ami_run_models::pci::{Address, Function, HostBridge, IsaBridge, PowerManagement, Root, Window};
+use ami_run_models::ports::{DebugPort, DebugText, FastA20, KeyboardReset};
+use ami_run_models::power::PowerBlock;
+use ami_run_models::serial::Port;
+use ami_run_models::virtio::{Block, Transport, Wiring};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// RAM below 4 GiB ends here; the rest is above 4 GiB.
+const LOW_RAM_END: u64 = 0xc000_0000;
+const FOUR_GIB: u64 = 1 << 32;
+/// The window of BARs: from the end of low RAM to the IOAPIC. Both firmwares and Linux place BARs within.
+const PCI_WINDOW: (u64, u64) = (LOW_RAM_END, 0xfec0_0000 - LOW_RAM_END);
+/// SeaBIOS puts the PM ports here when it is given tables (facts: its src/fw/paravirt.c).
+const PM_BASE: u16 = 0x600;
+const SCI: u8 = 9;
+const COM1: SerialPort = SerialPort { port: 0x3f8, irq: 4 };
+const FW_CFG_PORT: u16 = 0x510;
+/// Disks begin at slot 4, as on EC2; 5 is the network's.
+const DISK_SLOTS: [u8; 26] = [
+    4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30,
+];
+/// How many disks there is room for.
+pub(crate) const MAX_DISKS: usize = DISK_SLOTS.len();
+
+/// The ranges of RAM for so many bytes.
+pub(crate) fn ram(bytes: u64) -> Vec<Range> {
+    let low = bytes.min(LOW_RAM_END);
+    let mut ranges = vec![Range::new(0, low)];
+    if bytes > low {
+        ranges.push(Range::new(FOUR_GIB, bytes - low));
+    }
+    ranges
+}
+
+/// A board with its devices, before the first vCPU.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) board: Board,
+    pub(crate) ports: Bus,
+    pub(crate) memory: Bus,
+    pub(crate) power: Arc<PowerBlock>,
+}
+
+/// What outlives a reset and is connected to each new board.
+#[derive(Debug)]
+pub(crate) struct Outside<'a> {
+    pub(crate) spec: &'a Spec,
+    pub(crate) ram: &'a Memory,
+    pub(crate) console: &'a Arc<Console>,
+    pub(crate) debug_text: &'a Arc<Mutex<DebugText>>,
+}
+
+/// Devices in the order of the list, with the half-made board.
+struct List {
+    board: Board,
+    ports: Bus,
+    functions: Vec<(Address, Arc<dyn Function>)>,
+}
+
+impl List {
+    fn port(&mut self, first: u16, count: u64, device: Arc<dyn Device>) -> Result<(), MachineError> {
+        let range = Range::new(u64::from(first), count);
+        self.ports.add(range, device).map_err(|conflict| MachineError::Bug(conflict.to_string()))
+    }
+
+    fn pci(&mut self, slot: u8, function: u8, kind: PciKind, device: Arc<dyn Function>) {
+        self.board.pci.push(PciFunction { address: PciAddress { slot, function }, kind });
+        self.functions.push((Address { slot, function }, device));
+    }
+}
+
+pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, MachineError> {
+    let spec = outside.spec;
+    let trace = &spec.trace;
+    let hypervisor: Arc<dyn Hypervisor> = Arc::clone(vm) as Arc<dyn Hypervisor>;
+    let lines = Arc::new(Lines::new(Arc::clone(&hypervisor)));
+    let line = |gsi| Line::new(Arc::clone(&lines), gsi);
+    let power = Arc::new(PowerBlock::new(line(SCI)));
+    let cpus = u8::try_from(spec.cpus).unwrap_or(u8::MAX);
+    let mut list = List { board: board(spec), ports: Bus::default(), functions: Vec::new() };
+
+    list.port(0x64, 1, Arc::new(KeyboardReset))?;
+    list.port(0x70, 2, Arc::new(Clock::new(Cmos::new(cpus))))?;
+    list.port(0x92, 1, Arc::new(FastA20::default()))?;
+    list.port(COM1.port, 8, Port::new(line(COM1.irq), Arc::clone(outside.console)))?;
+    list.port(0x402, 1, Arc::new(DebugPort::new(Arc::clone(outside.debug_text), trace.clone())))?;
+    list.port(PM_BASE, PowerBlock::LEN, Arc::clone(&power) as Arc<dyn Device>)?;
+
+    list.pci(0, 0, PciKind::HostBridge, Arc::new(HostBridge::new()));
+    list.pci(1, 0, PciKind::IsaBridge, Arc::new(IsaBridge::new(Arc::clone(&lines))));
+    list.pci(1, 3, PciKind::PowerManagement, Arc::new(PowerManagement::new(SCI)));
+    let wiring = Wiring { memory: outside.ram.clone(), hypervisor, lines: Arc::clone(&lines), trace: trace.clone() };
+    for (number, (slot, disk)) in DISK_SLOTS.into_iter().zip(&spec.disks).enumerate() {
+        list.pci(slot, 0, PciKind::VirtioBlock, block(number, slot, disk, wiring.clone())?);
+        if number == 0 {
+            list.board.boot_order.push(PciAddress { slot, function: 0 });
+        }
+    }
+
+    let items = fw_cfg_items(&list.board, &spec.boot);
+    let fw_cfg = FwCfg::new(items, outside.ram.clone(), trace.clone());
+    list.port(FW_CFG_PORT, 12, Arc::new(fw_cfg))?;
+    let root = Arc::new(Root::new(list.functions, trace.clone()));
+    let range = Range::new(0xcf8, 8);
+    let bug = |conflict: ami_run_models::bus::Conflict| MachineError::Bug(conflict.to_string());
+    list.ports.add(range, Arc::clone(&root) as Arc<dyn Device>).map_err(bug)?;
+    let mut memory = Bus::default();
+    let (start, len) = PCI_WINDOW;
+    memory.add(Range::new(start, len), Arc::new(Window::new(root, start))).map_err(bug)?;
+    Ok(Parts { board: list.board, ports: list.ports, memory, power })
+}
+
+fn board(spec: &Spec) -> Board {
+    let (start, len) = PCI_WINDOW;
+    let (own_start, own_len) = OWN_PAGES;
+    Board {
+        cpus: (0..spec.cpus).collect(),
+        ram: ram(spec.memory),
+        reserved: vec![Range::new(own_start, own_len)],
+        pci_window: Range::new(start, len),
+        pci: Vec::new(),
+        pirq: [10, 10, 11, 11],
+        serial: vec![COM1],
+        power: Power { pm_base: PM_BASE, sci: SCI, reset_port: 0xcf9, reset_value: 6 },
+        fw_cfg_port: FW_CFG_PORT,
+        boot_order: Vec::new(),
+    }
+}
+
+fn block(number: usize, slot: u8, disk: &Disk, wiring: Wiring) -> Result<Arc<Transport>, MachineError> {
+    let kind = Box::new(Block::new(disk.volume.clone(), &disk.serial));
+    let made = Transport::new(&format!("disk{number}"), slot, kind, wiring);
+    made.map_err(|cause| MachineError::Call { what: "making a disk", cause })
+}
+
+/// Firmware's files; a kernel that is started without firmware finds none.
+fn fw_cfg_items(board: &Board, boot: &Boot) -> Items {
+    let files = match boot {
+        Boot::Firmware(_) => {
+            ami_run_firmware::files(board).into_iter().map(|blob| (blob.name, blob.bytes)).collect()
+        }
+        Boot::Kernel(_) => Vec::new(),
+    };
+    Items::new(ami_run_firmware::keys(board), files)
+}

@@ -1,0 +1,208 @@
+//! KVM: one virtual machine, and its side of interrupts and doorbells.
+
+use crate::MachineError;
+use ami_run_memory::Slot;
+use ami_run_models::irq::{Doorbell, Hypervisor, Message, Vector};
+use ami_run_models::trace::{Kinds, Trace};
+use kvm_bindings::{
+    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
+    KVM_IRQCHIP_PIC_SLAVE, KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY, KvmIrqRouting, kvm_irq_routing_entry,
+    kvm_pit_config, kvm_userspace_memory_region,
+};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VcpuFd, VmFd};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+/// KVM's own pages: identity map, then three for the TSS. Below the firmware, above every BAR.
+pub(crate) const OWN_PAGES: (u64, u64) = (0xfeff_c000, 0x4000);
+/// GSIs below are IOAPIC pins.
+const FIRST_MESSAGE_GSI: u32 = 24;
+
+/// Opens /dev/kvm and checks what every machine needs.
+pub(crate) fn open() -> Result<Kvm, MachineError> {
+    let kvm = Kvm::new().map_err(|cause| match cause.errno() {
+        libc::ENOENT | libc::ENODEV | libc::ENXIO => MachineError::NoKvm,
+        libc::EACCES | libc::EPERM => MachineError::KvmPermission,
+        _ => MachineError::Kvm(cause.into()),
+    })?;
+    if kvm.get_api_version() != 12 {
+        return Err(MachineError::Capability("version 12 of its interface"));
+    }
+    let needed = [
+        (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+        (Cap::ReadonlyMem, "KVM_CAP_READONLY_MEM"),
+        (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
+        (Cap::Pit2, "KVM_CAP_PIT2"),
+        (Cap::IrqRouting, "KVM_CAP_IRQ_ROUTING"),
+        (Cap::Irqfd, "KVM_CAP_IRQFD"),
+        (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
+        (Cap::IoeventfdNoLength, "KVM_CAP_IOEVENTFD_NO_LENGTH"),
+        (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+    ];
+    match needed.iter().find(|(cap, _)| !kvm.check_extension(*cap)) {
+        Some((_, name)) => Err(MachineError::Capability(name)),
+        None => Ok(kvm),
+    }
+}
+
+/// A virtual machine with memory and interrupt controllers, without vCPUs.
+#[derive(Debug)]
+pub(crate) struct Vm {
+    fd: VmFd,
+    routes: Mutex<Routes>,
+    trace: Option<Arc<Trace>>,
+}
+
+#[derive(Debug)]
+struct Routes {
+    next: u32,
+    entries: Vec<kvm_irq_routing_entry>,
+}
+
+impl Vm {
+    /// Memory and nothing else: for the probe.
+    pub(crate) fn bare(kvm: &Kvm, slots: &[Slot]) -> Result<VmFd, MachineError> {
+        let fd = kvm.create_vm().map_err(MachineError::call("KVM_CREATE_VM"))?;
+        for (number, slot) in (0..).zip(slots) {
+            set_slot(&fd, number, slot)?;
+        }
+        Ok(fd)
+    }
+
+    /// Memory comes first: setting it once a PIT or a vCPU is there waits for a grace period of the host's.
+    pub(crate) fn new(kvm: &Kvm, slots: &[Slot], trace: Option<Arc<Trace>>) -> Result<Vm, MachineError> {
+        let fd = Vm::bare(kvm, slots)?;
+        let (own, _) = OWN_PAGES;
+        fd.set_identity_map_address(own).map_err(MachineError::call("KVM_SET_IDENTITY_MAP_ADDR"))?;
+        let tss = usize::try_from(own + 0x1000).unwrap_or(usize::MAX);
+        fd.set_tss_address(tss).map_err(MachineError::call("KVM_SET_TSS_ADDR"))?;
+        fd.create_irq_chip().map_err(MachineError::call("KVM_CREATE_IRQCHIP"))?;
+        let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..kvm_pit_config::default() };
+        fd.create_pit2(pit).map_err(MachineError::call("KVM_CREATE_PIT2"))?;
+        let vm = Vm { fd, routes: Mutex::new(Routes { next: FIRST_MESSAGE_GSI, entries: pins() }), trace };
+        vm.write_routes(&vm.routes.lock()).map_err(|cause| MachineError::Call {
+            what: "KVM_SET_GSI_ROUTING",
+            cause,
+        })?;
+        Ok(vm)
+    }
+
+    pub(crate) fn vcpu(&self, id: u32) -> Result<VcpuFd, MachineError> {
+        self.fd.create_vcpu(u64::from(id)).map_err(MachineError::call("KVM_CREATE_VCPU"))
+    }
+
+    pub(crate) fn run_size(&self) -> usize {
+        self.fd.run_size()
+    }
+
+    fn write_routes(&self, routes: &Routes) -> io::Result<()> {
+        let table = KvmIrqRouting::from_entries(&routes.entries)
+            .map_err(|_| io::Error::other("too many interrupt routes"))?;
+        Ok(self.fd.set_gsi_routing(&table)?)
+    }
+}
+
+#[expect(unsafe_code, reason = "KVM maps memory that this process owns")]
+fn set_slot(fd: &VmFd, number: u32, slot: &Slot) -> Result<(), MachineError> {
+    let region = kvm_userspace_memory_region {
+        slot: number,
+        flags: if slot.read_only { KVM_MEM_READONLY } else { 0 },
+        guest_phys_addr: slot.gpa,
+        memory_size: slot.len,
+        userspace_addr: slot.host,
+    };
+    // SAFETY: the range is mapped by Memory or Rom, which the machine keeps for longer than the VM.
+    let result = unsafe { fd.set_user_memory_region(region) };
+    result.map_err(MachineError::call("KVM_SET_USER_MEMORY_REGION"))
+}
+
+/// Pins of PIC and IOAPIC by GSI. GSI 0, the timer, is pin 2 of the IOAPIC: the MADT and firmware say so too.
+fn pins() -> Vec<kvm_irq_routing_entry> {
+    let mut entries = Vec::new();
+    for gsi in 0..FIRST_MESSAGE_GSI {
+        if gsi < 16 && gsi != 2 {
+            let chip = if gsi < 8 { KVM_IRQCHIP_PIC_MASTER } else { KVM_IRQCHIP_PIC_SLAVE };
+            entries.push(pin(gsi, chip, gsi & 7));
+        }
+        match gsi {
+            0 => entries.push(pin(0, KVM_IRQCHIP_IOAPIC, 2)),
+            2 => (),
+            _ => entries.push(pin(gsi, KVM_IRQCHIP_IOAPIC, gsi)),
+        }
+    }
+    entries
+}
+
+fn pin(gsi: u32, irqchip: u32, pin: u32) -> kvm_irq_routing_entry {
+    let mut entry = kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_IRQCHIP, ..Default::default() };
+    entry.u.irqchip.irqchip = irqchip;
+    entry.u.irqchip.pin = pin;
+    entry
+}
+
+impl Hypervisor for Vm {
+    fn set_line(&self, gsi: u32, level: bool) {
+        if let Some(trace) = &self.trace {
+            trace.line(Kinds::IRQ, format_args!("line {gsi} {}", u8::from(level)));
+        }
+        if let Err(cause) = self.fd.set_irq_line(gsi, level) {
+            log::error!("interrupt line {gsi}: {cause}");
+        }
+    }
+
+    fn new_vector(&self) -> io::Result<Vector> {
+        let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        let mut routes = self.routes.lock();
+        let gsi = routes.next;
+        self.fd.register_irqfd(&event, gsi)?;
+        routes.next += 1;
+        Ok(Vector { gsi, event })
+    }
+
+    fn set_message(&self, gsi: u32, message: Message) -> io::Result<()> {
+        if let Some(trace) = &self.trace {
+            let Message { address, data } = message;
+            trace.line(Kinds::IRQ, format_args!("route {gsi} to {address:#x} {data:#x}"));
+        }
+        let mut entry = kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_MSI, ..Default::default() };
+        let [a0, a1, a2, a3, a4, a5, a6, a7] = message.address.to_le_bytes();
+        entry.u.msi.address_lo = u32::from_le_bytes([a0, a1, a2, a3]);
+        entry.u.msi.address_hi = u32::from_le_bytes([a4, a5, a6, a7]);
+        entry.u.msi.data = message.data;
+        let mut routes = self.routes.lock();
+        routes.entries.retain(|other| other.gsi != gsi);
+        routes.entries.push(entry);
+        self.write_routes(&routes)
+    }
+
+    fn attach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
+        Ok(self.fd.register_ioevent(&bell.event, &IoEventAddress::Mmio(bell.address), NoDatamatch)?)
+    }
+
+    fn detach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
+        Ok(self.fd.unregister_ioevent(&bell.event, &IoEventAddress::Mmio(bell.address), NoDatamatch)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timer_is_pin_two_and_every_other_pin_its_gsi() {
+        let io: Vec<(u32, u32)> = pins()
+            .iter()
+            .filter_map(|entry| {
+                #[expect(unsafe_code, reason = "a union of plain numbers")]
+                // SAFETY: every entry of `pins` is of the irqchip kind.
+                let chip = unsafe { entry.u.irqchip };
+                (chip.irqchip == KVM_IRQCHIP_IOAPIC).then_some((entry.gsi, chip.pin))
+            })
+            .collect();
+        assert_eq!(io.len(), 23);
+        assert!(io.contains(&(0, 2)) && io.contains(&(23, 23)) && !io.contains(&(2, 2)));
+        assert_eq!(pins().len(), 23 + 15);
+    }
+}

@@ -1,0 +1,60 @@
+//! The machine: KVM, guest memory, vCPU threads, and the parts list of each board.
+//!
+//! [`Machine::run`] is one launch: it builds the board, lets it run, builds it anew when the guest resets it, and
+//! ends with the reason ([`Exit`]). A reset drops the whole virtual machine and makes a new one; RAM is zeroed, as
+//! it is on EC2. Everything that the guest can do wrong is an exit or an answer, never an end of the program.
+//!
+//! Left out: live migration, memory snapshots, nested virtualization for the guest, system-management mode.
+
+mod cpuid;
+mod error;
+mod exit;
+mod i440fx;
+mod kvm;
+pub mod probe;
+mod registers;
+mod run;
+mod vcpu;
+
+pub use ami_run_models::console::Console;
+pub use ami_run_models::trace::{Kinds, Trace};
+pub use error::{ErrorKind, MachineError};
+pub use exit::{EmulationFailure, Exit};
+pub use run::{Handle, Machine};
+
+use ami_run_firmware::direct::Direct;
+use ami_run_storage::Volume;
+use std::sync::Arc;
+
+/// The most vCPUs that a machine can have.
+pub const MAX_CPUS: u32 = 64;
+
+/// What a machine is made of.
+#[derive(Debug)]
+pub struct Spec {
+    pub cpus: u32,
+    /// Bytes of RAM, a multiple of 4096.
+    pub memory: u64,
+    /// Disks in order; the first is the one to boot from.
+    pub disks: Vec<Disk>,
+    pub boot: Boot,
+    pub trace: Option<Arc<Trace>>,
+    /// Whether any triple fault ends the machine: else the first is a reset, and a second within a minute ends it.
+    pub fail_on_triple_fault: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Disk {
+    pub volume: Volume,
+    /// What the guest reads as its serial number.
+    pub serial: String,
+}
+
+/// What runs first.
+#[derive(Debug)]
+pub enum Boot {
+    /// An image of SeaBIOS.
+    Firmware(Vec<u8>),
+    /// A kernel, without firmware.
+    Kernel(Box<Direct>),
+}

@@ -1,0 +1,260 @@
+//! A machine's life: build, run, reset, end.
+
+use crate::i440fx::{self, Outside};
+use crate::kvm::{self, Vm};
+use crate::vcpu::{Event, Shared, Vcpu};
+use crate::{Boot, Console, Exit, MAX_CPUS, MachineError, Spec, cpuid, registers};
+use ami_run_memory::{Gpa, Memory, Rom, Slot};
+use ami_run_models::ports::DebugText;
+use ami_run_models::power::PowerBlock;
+use kvm_ioctls::Kvm;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
+
+const FOUR_GIB: u64 = 1 << 32;
+const MIB: u64 = 1 << 20;
+/// The last part of the firmware also stands here: the reset vector jumps into it.
+const LOW_ALIAS: u64 = 0x2_0000;
+/// Two triple faults within this time are a guest that cannot start.
+const TRIPLE_FAULT_WINDOW: Duration = Duration::from_secs(60);
+
+/// What others may do to a machine while it runs.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    console: Arc<Console>,
+    debug_text: Arc<Mutex<DebugText>>,
+    power: Arc<Mutex<Weak<PowerBlock>>>,
+    events: Sender<Event>,
+}
+
+impl Handle {
+    /// Presses the ACPI power button; says whether the guest listens to it now.
+    pub fn press_power_button(&self) -> bool {
+        let power = self.power.lock().upgrade();
+        power.is_some_and(|power| power.press_power_button())
+    }
+
+    /// Ends the machine, whatever the guest does.
+    pub fn stop(&self) {
+        // The machine may have ended by itself.
+        drop(self.events.send(Event::Stop));
+    }
+
+    #[must_use]
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// What the firmware said on its debug port.
+    #[must_use]
+    pub fn firmware_text(&self) -> String {
+        self.debug_text.lock().text()
+    }
+}
+
+/// A machine that has not run yet.
+#[derive(Debug)]
+pub struct Machine {
+    kvm: Kvm,
+    spec: Spec,
+    ram: Memory,
+    rom: Option<Rom>,
+    handle: Handle,
+    events: Receiver<Event>,
+}
+
+impl Machine {
+    pub fn new(spec: Spec) -> Result<Machine, MachineError> {
+        let kvm = kvm::open()?;
+        let most = u32::try_from(kvm.get_max_vcpus()).unwrap_or(MAX_CPUS).min(MAX_CPUS);
+        if spec.cpus == 0 || spec.cpus > most {
+            return Err(MachineError::Cpus(spec.cpus, most));
+        }
+        if spec.disks.len() > i440fx::MAX_DISKS {
+            return Err(MachineError::Bug(format!("{} disks on one board", spec.disks.len())));
+        }
+        if spec.memory < 2 * MIB || !spec.memory.is_multiple_of(4096) {
+            return Err(MachineError::MemorySize(spec.memory));
+        }
+        let ram = Memory::new(&i440fx::ram(spec.memory))?;
+        let rom = match &spec.boot {
+            Boot::Firmware(image) => Some(rom(image)?),
+            Boot::Kernel(_) => None,
+        };
+        register_signal_handler(SIGRTMIN(), on_kick).map_err(|cause| MachineError::Call {
+            what: "setting a signal handler",
+            cause: cause.into(),
+        })?;
+        let console = Console::new().map_err(|cause| MachineError::Call { what: "making the console", cause })?;
+        let (sender, events) = channel();
+        let handle = Handle {
+            console: Arc::new(console),
+            debug_text: Arc::default(),
+            power: Arc::default(),
+            events: sender,
+        };
+        Ok(Machine { kvm, spec, ram, rom, handle, events })
+    }
+
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs until the guest has ended for good. The console is woken then.
+    pub fn run(self) -> Result<Exit, MachineError> {
+        let result = self.run_to_the_end();
+        if let Some(trace) = &self.spec.trace {
+            trace.flush();
+        }
+        self.handle.console.wake();
+        result
+    }
+
+    fn run_to_the_end(&self) -> Result<Exit, MachineError> {
+        let mut last_fault: Option<Instant> = None;
+        loop {
+            let running = self.start()?;
+            let event = self.events.recv();
+            drop(running);
+            match event {
+                Ok(Event::PowerOff) => return Ok(Exit::PoweredOff),
+                Ok(Event::Stop) | Err(_) => return Ok(Exit::Stopped),
+                Ok(Event::Emulation(failure)) => return Ok(Exit::Emulation(failure)),
+                Ok(Event::Failed(what)) => {
+                    return Err(MachineError::Call { what: "KVM_RUN", cause: std::io::Error::other(what) });
+                }
+                Ok(Event::Reset) => (),
+                Ok(Event::TripleFault) => {
+                    let soon = last_fault.is_some_and(|before| before.elapsed() < TRIPLE_FAULT_WINDOW);
+                    if soon || self.spec.fail_on_triple_fault {
+                        return Ok(Exit::TripleFault);
+                    }
+                    last_fault = Some(Instant::now());
+                }
+            }
+            // A Stop that came meanwhile must not be lost; what the dead vCPUs still said must be.
+            if self.events.try_iter().any(|event| matches!(event, Event::Stop)) {
+                return Ok(Exit::Stopped);
+            }
+            log::info!("the guest reset the machine");
+            self.ram.clear();
+        }
+    }
+
+    /// A new virtual machine in the state of a computer that is switched on.
+    fn start(&self) -> Result<Running, MachineError> {
+        let mut slots = ram_slots(&self.ram);
+        slots.extend(self.rom.as_ref().and_then(Rom::slot));
+        let vm = Arc::new(Vm::new(&self.kvm, &slots, self.spec.trace.clone())?);
+        let outside = Outside {
+            spec: &self.spec,
+            ram: &self.ram,
+            console: &self.handle.console,
+            debug_text: &self.handle.debug_text,
+        };
+        let parts = i440fx::build(&vm, &outside)?;
+        *self.handle.power.lock() = Arc::downgrade(&parts.power);
+        let entry = match &self.spec.boot {
+            Boot::Firmware(image) => {
+                let at = image.len().saturating_sub(usize::try_from(LOW_ALIAS).unwrap_or(0));
+                let alias = image.get(at..).unwrap_or_default();
+                self.ram.write(Gpa(MIB - alias.len() as u64), alias)?;
+                None
+            }
+            Boot::Kernel(kernel) => {
+                Some(kernel.load(&self.ram, &parts.board).map_err(MachineError::Kernel)?)
+            }
+        };
+        let run_size = vm.run_size();
+        let shared = Arc::new(Shared {
+            ports: parts.ports,
+            memory: parts.memory,
+            stop: AtomicBool::new(false),
+            run_size,
+            trace: self.spec.trace.clone(),
+        });
+        let mut vcpus = Vec::new();
+        for id in 0..self.spec.cpus {
+            let fd = vm.vcpu(id)?;
+            let khz = fd.get_tsc_khz().ok().filter(|khz| *khz != 0);
+            let leaves = cpuid::for_vcpu(&self.kvm, id, self.spec.cpus, khz)
+                .map_err(MachineError::call("KVM_GET_SUPPORTED_CPUID"))?;
+            fd.set_cpuid2(&leaves).map_err(MachineError::call("KVM_SET_CPUID2"))?;
+            registers::set_reset_state(&fd)?;
+            if let (0, Some(entry)) = (id, &entry) {
+                registers::set_entry(&fd, entry)?;
+            }
+            let events = self.handle.events.clone();
+            vcpus.push(Vcpu { id, fd, shared: Arc::clone(&shared), events });
+        }
+        let mut running = Running { shared, threads: Vec::new(), _power: parts.power };
+        for vcpu in vcpus {
+            let name = format!("vcpu{}", vcpu.id);
+            let thread = std::thread::Builder::new().name(name).spawn(move || vcpu.run());
+            let failed = |cause| MachineError::Call { what: "starting a vCPU's thread", cause };
+            running.threads.push(thread.map_err(failed)?);
+        }
+        Ok(running)
+    }
+}
+
+extern "C" fn on_kick(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+
+/// RAM without the VGA hole, where firmware looks for devices.
+fn ram_slots(ram: &Memory) -> Vec<Slot> {
+    let (hole, after) = (0xa_0000, 0xc_0000);
+    ram.slots()
+        .into_iter()
+        .flat_map(|slot| {
+            if slot.gpa != 0 {
+                return vec![slot];
+            }
+            let rest = Slot { gpa: after, host: slot.host + after, len: slot.len - after, ..slot };
+            vec![Slot { len: hole, ..slot }, rest]
+        })
+        .collect()
+}
+
+/// The firmware just below 4 GiB.
+fn rom(image: &[u8]) -> Result<Rom, MachineError> {
+    let len = image.len() as u64;
+    if !(0x1_0000..=0x100_0000).contains(&len) || !len.is_multiple_of(4096) {
+        return Err(MachineError::FirmwareSize(image.len()));
+    }
+    Ok(Rom::new(FOUR_GIB - len, image)?)
+}
+
+/// vCPU threads; dropping it ends them.
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    _power: Arc<PowerBlock>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        for thread in &self.threads {
+            // A signal that comes just before KVM_RUN is lost, so it is sent until the thread has seen the flag.
+            while !thread.is_finished() {
+                thread.thread().unpark();
+                if let Err(cause) = thread.kill(SIGRTMIN()) {
+                    log::debug!("a vCPU's thread cannot be signalled: {cause}");
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                log::error!("a vCPU's thread ended by a bug");
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A vCPU's thread: runs the guest, carries its accesses to the buses, and the effects to whoever runs the machine.
+
+use crate::exit::{self, EmulationFailure, Stop};
+use ami_run_models::bus::{Bus, Effect};
+use ami_run_models::trace::{Kinds, Trace};
+use kvm_ioctls::VcpuFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+
+/// What a vCPU tells the machine. After any of these the vCPU only waits to be stopped.
+#[derive(Debug)]
+pub(crate) enum Event {
+    PowerOff,
+    Reset,
+    TripleFault,
+    Emulation(EmulationFailure),
+    /// KVM refused to go on.
+    Failed(String),
+    /// Somebody outside wants the machine to end.
+    Stop,
+}
+
+/// What all vCPUs of a machine share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) ports: Bus,
+    pub(crate) memory: Bus,
+    pub(crate) stop: AtomicBool,
+    pub(crate) run_size: usize,
+    pub(crate) trace: Option<Arc<Trace>>,
+}
+
+pub(crate) struct Vcpu {
+    pub(crate) id: u32,
+    pub(crate) fd: VcpuFd,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) events: Sender<Event>,
+}
+
+impl Vcpu {
+    pub(crate) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        while !shared.stop.load(Ordering::Acquire) {
+            let event = match exit::run(&mut self.fd, shared.run_size) {
+                Ok(stop) => self_stop(&shared, self.id, stop),
+                Err(cause) => Some(Event::Failed(format!("vCPU {}: {cause}", self.id))),
+            };
+            let Some(event) = event else { continue };
+            let event = self.with_address(event);
+            if self.events.send(event).is_err() {
+                return;
+            }
+            // What the guest does after it has asked for its end is of no consequence.
+            while !shared.stop.load(Ordering::Acquire) {
+                std::thread::park();
+            }
+        }
+    }
+
+    fn with_address(&self, event: Event) -> Event {
+        match (event, self.fd.get_regs()) {
+            (Event::Emulation(failure), Ok(registers)) => {
+                Event::Emulation(EmulationFailure { address: registers.rip, ..failure })
+            }
+            (event, _) => event,
+        }
+    }
+}
+
+/// Answers one stop.
+fn self_stop(shared: &Shared, id: u32, stop: Stop<'_>) -> Option<Event> {
+    if let Some(trace) = shared.trace.as_deref().filter(|trace| trace.on(Kinds::EXITS)) {
+        return traced(shared, trace, id, stop);
+    }
+    answer(shared, id, stop)
+}
+
+fn answer(shared: &Shared, id: u32, stop: Stop<'_>) -> Option<Event> {
+    match stop {
+        Stop::PortRead { port, size, data } => {
+            for part in data.chunks_mut(size) {
+                shared.ports.read(u64::from(port), part);
+            }
+            None
+        }
+        Stop::PortWrite { port, size, data } => {
+            let effects = data.chunks(size).filter_map(|part| shared.ports.write(u64::from(port), part));
+            effects.filter_map(event_of).last()
+        }
+        Stop::MemoryRead { address, data } => {
+            shared.memory.read(address, data);
+            None
+        }
+        Stop::MemoryWrite { address, data } => shared.memory.write(address, data).and_then(event_of),
+        Stop::Interrupted | Stop::Halted => None,
+        Stop::Shutdown => Some(Event::TripleFault),
+        Stop::Internal { code, instruction } => {
+            Some(Event::Emulation(EmulationFailure { cpu: id, address: 0, instruction, code }))
+        }
+        Stop::FailedEntry { reason } => {
+            Some(Event::Failed(format!("vCPU {id} cannot be entered: hardware reason {reason:#x}")))
+        }
+        Stop::Unknown(reason) => Some(Event::Failed(format!("vCPU {id} stopped for unknown reason {reason}"))),
+    }
+}
+
+fn event_of(effect: Effect) -> Option<Event> {
+    match effect {
+        Effect::None => None,
+        Effect::PowerOff => Some(Event::PowerOff),
+        Effect::Reset => Some(Event::Reset),
+    }
+}
+
+/// Writes down the stop with its data, after it was answered where data is an answer.
+fn traced(shared: &Shared, trace: &Trace, id: u32, stop: Stop<'_>) -> Option<Event> {
+    let say = |what: std::fmt::Arguments<'_>| trace.line(Kinds::EXITS, format_args!("cpu{id} {what}"));
+    match stop {
+        Stop::PortRead { port, size, data } => {
+            let mut known = true;
+            for part in data.chunks_mut(size) {
+                known &= shared.ports.read(u64::from(port), part);
+            }
+            say(format_args!("in  {port:#06x} {size} {:02x?}{}", Short(data), unknown(known)));
+            None
+        }
+        Stop::PortWrite { port, size, data } => {
+            let mut event = None;
+            let mut known = true;
+            for part in data.chunks(size) {
+                let effect = shared.ports.write(u64::from(port), part);
+                known &= effect.is_some();
+                event = effect.and_then(event_of).or(event);
+            }
+            say(format_args!("out {port:#06x} {size} {:02x?}{}", Short(data), unknown(known)));
+            event
+        }
+        Stop::MemoryRead { address, data } => {
+            let known = shared.memory.read(address, data);
+            say(format_args!("get {address:#x} {:02x?}{}", Short(data), unknown(known)));
+            None
+        }
+        Stop::MemoryWrite { address, data } => {
+            let effect = shared.memory.write(address, data);
+            say(format_args!("put {address:#x} {:02x?}{}", Short(data), unknown(effect.is_some())));
+            effect.and_then(event_of)
+        }
+        other => {
+            say(format_args!("{other:?}"));
+            answer(shared, id, other)
+        }
+    }
+}
+
+fn unknown(known: bool) -> &'static str {
+    if known { "" } else { " nobody" }
+}
+
+/// The first bytes of a long transfer.
+struct Short<'a>(&'a [u8]);
+
+impl std::fmt::Debug for Short<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = self.0.get(..16).unwrap_or(self.0);
+        for byte in shown {
+            write!(f, "{byte:02x}")?;
+        }
+        if self.0.len() > 16 { write!(f, "… ({} bytes)", self.0.len()) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,156 @@
+//! Guests of a few instructions, as firmware, on the host's own /dev/kvm: how a machine's life goes.
+//!
+//! They need no packages, and run on a KVM that only emulates guests too.
+
+use ami_run_machine::{Boot, Exit, Handle, Machine, MachineError, Spec};
+use std::time::{Duration, Instant};
+
+const COM1: u16 = 0x3f8;
+const PM_CONTROL: u16 = 0x604;
+
+/// 16-bit code that runs at reset.
+#[derive(Default)]
+struct Code(Vec<u8>);
+
+impl Code {
+    fn bytes(mut self, bytes: &[u8]) -> Code {
+        self.0.extend(bytes);
+        self
+    }
+    /// mov dx, port; mov al, value; out dx, al
+    fn out8(self, port: u16, value: u8) -> Code {
+        let [low, high] = port.to_le_bytes();
+        self.bytes(&[0xba, low, high, 0xb0, value, 0xee])
+    }
+    /// mov dx, port; mov ax, value; out dx, ax
+    fn out16(self, port: u16, value: u16) -> Code {
+        let [low, high] = port.to_le_bytes();
+        let [v0, v1] = value.to_le_bytes();
+        self.bytes(&[0xba, low, high, 0xb8, v0, v1, 0xef])
+    }
+    fn say(self, text: &str) -> Code {
+        text.bytes().fold(self, |code, byte| code.out8(COM1, byte))
+    }
+    fn power_off(self) -> Code {
+        self.out16(PM_CONTROL, 1 << 13).halt()
+    }
+    /// cli; hlt; jmp back
+    fn halt(self) -> Code {
+        self.bytes(&[0xfa, 0xf4, 0xeb, 0xfc])
+    }
+    /// A ROM of 64 KiB that jumps here from the reset vector.
+    fn rom(self) -> Vec<u8> {
+        let mut rom = self.0;
+        assert!(rom.len() < 0xfff0);
+        rom.resize(0x1_0000, 0);
+        rom[0xfff0..0xfff3].copy_from_slice(&[0xe9, 0x0d, 0x00]);
+        rom
+    }
+}
+
+/// A machine for the code, or `None` where there is no KVM (said on standard output).
+fn machine(code: Code, cpus: u32) -> Option<Machine> {
+    let spec = Spec {
+        cpus,
+        memory: 64 << 20,
+        disks: Vec::new(),
+        boot: Boot::Firmware(code.rom()),
+        trace: None,
+        fail_on_triple_fault: false,
+    };
+    match Machine::new(spec) {
+        Ok(machine) => Some(machine),
+        Err(why @ (MachineError::NoKvm | MachineError::KvmPermission)) => {
+            println!("skipped: {why}");
+            None
+        }
+        Err(why) => panic!("{why}"),
+    }
+}
+
+fn output(handle: &Handle) -> String {
+    let mut all = Vec::new();
+    handle.console().take(&mut all);
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// Waits until the guest has said `text`; the bound is only there to end a broken test.
+fn wait_for(handle: &Handle, text: &str) -> String {
+    let start = Instant::now();
+    let mut all = String::new();
+    while !all.contains(text) {
+        assert!(start.elapsed() < Duration::from_secs(120), "only got {all:?}");
+        std::thread::sleep(Duration::from_millis(2));
+        all.push_str(&output(handle));
+    }
+    all
+}
+
+#[test]
+fn a_guest_speaks_and_powers_itself_off() {
+    let Some(machine) = machine(Code::default().say("hello\n").power_off(), 1) else { return };
+    let handle = machine.handle();
+    assert!(matches!(machine.run().unwrap(), Exit::PoweredOff));
+    assert_eq!(output(&handle), "hello\n");
+}
+
+#[test]
+fn every_way_to_reset_starts_anew_with_clean_memory() {
+    for (port, value) in [(0xcf9, 6), (0x64, 0xfe), (0x92, 1)] {
+        // Says what lies at 1 KiB, then changes it and resets.
+        let code = Code::default()
+            .bytes(&[0xa0, 0x00, 0x04, 0x04, b'0', 0xba, 0xf8, 0x03, 0xee])
+            .bytes(&[0xc6, 0x06, 0x00, 0x04, 0x05])
+            .out8(port, value)
+            .halt();
+        let Some(machine) = machine(code, 2) else { return };
+        let handle = machine.handle();
+        let thread = std::thread::Builder::new().spawn(move || machine.run().unwrap()).unwrap();
+        let said = wait_for(&handle, "000");
+        assert!(!said.contains('5'), "{said}");
+        handle.stop();
+        assert!(matches!(thread.join().unwrap(), Exit::Stopped));
+    }
+}
+
+#[test]
+fn a_second_triple_fault_ends_the_machine() {
+    // lidt of a zero limit, then an invalid opcode: no handler, no handler for that, shutdown.
+    let code = Code::default().say("t").bytes(&[0x0f, 0x01, 0x1e, 0x00, 0x04, 0x0f, 0x0b]);
+    let Some(machine) = machine(code, 1) else { return };
+    let handle = machine.handle();
+    let exit = machine.run().unwrap();
+    match exit {
+        Exit::TripleFault => assert_eq!(output(&handle), "tt"),
+        // A KVM that only emulates may not know how to shut a CPU down.
+        Exit::Emulation(failure) => println!("skipped: {failure}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn eight_halted_cpus_stop_when_told() {
+    let Some(machine) = machine(Code::default().say("z").halt(), 8) else { return };
+    let handle = machine.handle();
+    let thread = std::thread::Builder::new().spawn(move || machine.run().unwrap()).unwrap();
+    wait_for(&handle, "z");
+    assert!(!handle.press_power_button(), "nobody listens to the button");
+    handle.stop();
+    assert!(matches!(thread.join().unwrap(), Exit::Stopped));
+}
+
+#[test]
+fn input_reaches_the_guest() {
+    // Polls the line status, then sends each byte back with one added.
+    let code = Code::default()
+        .say("r")
+        .bytes(&[0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf8, 0xba, 0xf8, 0x03, 0xec, 0x04, 0x01, 0xee, 0xeb, 0xef]);
+    let Some(machine) = machine(code, 1) else { return };
+    let handle = machine.handle();
+    let thread = std::thread::Builder::new().spawn(move || machine.run().unwrap()).unwrap();
+    wait_for(&handle, "r");
+    assert_eq!(handle.console().send(b"HAL"), 3);
+    wait_for(&handle, "IBM");
+    handle.stop();
+    thread.join().unwrap();
+}
