@@ -112,8 +112,8 @@ impl Rom {
         }
         let fail = |cause: String| MemoryError::Reserve { size: content.len() as u64 >> 20, cause };
         let mapping = MmapRegion::new(content.len()).map_err(|cause| fail(cause.to_string()))?;
-        let region =
-            GuestRegionMmap::new(mapping, GuestAddress(gpa)).ok_or_else(|| fail("address overflow".to_owned()))?;
+        let region = GuestRegionMmap::new(mapping, GuestAddress(gpa))
+            .ok_or_else(|| fail("address overflow".to_owned()))?;
         region
             .write_slice(content, vm_memory::MemoryRegionAddress(0))
             .map_err(|cause| fail(cause.to_string()))?;

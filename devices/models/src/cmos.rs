@@ -40,12 +40,13 @@ pub struct Cmos {
 impl Cmos {
     #[must_use]
     pub fn new(cpus: u8) -> Cmos {
-        let mut bytes = [0; 128];
-        bytes[usize::from(A)] = 0x26;
-        bytes[usize::from(B)] = B_24_HOURS;
-        bytes[usize::from(D)] = 0x80;
-        bytes[usize::from(CPUS)] = cpus.wrapping_sub(1);
-        Cmos { index: 0, bytes, ahead: 0, held: None, flags_since: 0 }
+        let mut cmos = Cmos { index: 0, bytes: [0; 128], ahead: 0, held: None, flags_since: 0 };
+        for (index, value) in [(A, 0x26), (B, B_24_HOURS), (D, 0x80), (CPUS, cpus.wrapping_sub(1))] {
+            cmos.select(index);
+            cmos.store(value);
+        }
+        cmos.select(0);
+        cmos
     }
 
     pub fn select(&mut self, value: u8) {
@@ -131,7 +132,7 @@ impl Cmos {
     }
 
     fn coded(&self, value: u8) -> u8 {
-        if self.byte(B) & B_BINARY != 0 { value } else { (value / 10) << 4 | value % 10 }
+        if self.byte(B) & B_BINARY != 0 { value } else { ((value / 10) << 4) | (value % 10) }
     }
 
     fn decoded(&self, value: u8) -> u8 {
@@ -176,8 +177,12 @@ struct Fields {
 }
 
 impl Fields {
-    #[expect(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, clippy::cast_sign_loss,
-        reason = "the time is cut to the years 1970 to 9999, whose days and seconds fit")]
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the time is cut to the years 1970 to 9999, whose days and seconds fit"
+    )]
     fn of(seconds: i64) -> Fields {
         let seconds = seconds.clamp(0, 253_402_300_799);
         let (days, rest) = (seconds / DAY, seconds % DAY);

@@ -69,7 +69,8 @@ struct State {
 impl State {
     fn wanted(&self) -> u32 {
         let pins = self.pins.iter().rev().fold(0, |bits, sources| (bits << 1) | u32::from(*sources != 0));
-        let links = self.links.iter().zip(self.routes).filter(|(slots, route)| **slots != 0 && route & 0x80 == 0);
+        let links =
+            self.links.iter().zip(self.routes).filter(|(slots, route)| **slots != 0 && route & 0x80 == 0);
         links.fold(pins, |bits, (_, route)| bits | 1 << (route & 0xf))
     }
 }

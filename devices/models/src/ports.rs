@@ -130,7 +130,10 @@ mod tests {
     #[test]
     fn each_port_resets_in_its_own_way_only() {
         let a20 = FastA20::default();
-        assert_eq!((a20.write(BYTE, 2), a20.read(BYTE), a20.write(BYTE, 3)), (Effect::None, 2, Effect::Reset));
+        assert_eq!(
+            (a20.write(BYTE, 2), a20.read(BYTE), a20.write(BYTE, 3)),
+            (Effect::None, 2, Effect::Reset)
+        );
         let control = ResetControl::default();
         assert_eq!((control.write(2), control.read(), control.write(6)), (Effect::None, 2, Effect::Reset));
         assert_eq!(KeyboardReset.write(BYTE, 0xfe), Effect::Reset);

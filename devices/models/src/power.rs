@@ -164,7 +164,11 @@ mod tests {
         assert_eq!(*recorder.lines.lock(), [(9, true)]);
         assert_eq!(block.read(Access::new(1, Width::Byte)), 1);
         block.write(Access::new(0, Width::Byte), 0xff);
-        assert_eq!(block.read(Access::new(0, Width::Dword)), 0x0100_0100, "a byte write leaves the other byte");
+        assert_eq!(
+            block.read(Access::new(0, Width::Dword)),
+            0x0100_0100,
+            "a byte write leaves the other byte"
+        );
         block.write(Access::new(1, Width::Byte), 0x01);
         assert_eq!(*recorder.lines.lock(), [(9, true), (9, false)]);
         assert!(block.press_power_button());

@@ -31,7 +31,8 @@ impl FromStr for Kinds {
     fn from_str(text: &str) -> Result<Kinds, String> {
         text.split(',').try_fold(Kinds::empty(), |kinds, word| {
             let found = NAMES.iter().find(|(name, _)| *name == word);
-            let (_, kind) = found.ok_or(format!("cannot trace `{word}`: choose from exits, pci, fwcfg, irq"))?;
+            let (_, kind) =
+                found.ok_or(format!("cannot trace `{word}`: choose from exits, pci, fwcfg, irq"))?;
             Ok(kinds | *kind)
         })
     }
@@ -62,7 +63,8 @@ impl Trace {
         }
         let name = NAMES.iter().find(|(_, other)| *other == kind).map_or("", |(name, _)| name);
         let at = self.start.elapsed();
-        let written = writeln!(self.file.lock(), "{:4}.{:06} {name:5} {what}", at.as_secs(), at.subsec_micros());
+        let written =
+            writeln!(self.file.lock(), "{:4}.{:06} {name:5} {what}", at.as_secs(), at.subsec_micros());
         if let Err(cause) = written {
             log::warn!("a line of the trace is lost: {cause}");
         }

@@ -16,7 +16,12 @@ const TIMING_LEAF: u32 = 0x4000_0010;
 const APIC_KHZ: u32 = 1_000_000;
 
 /// The entries for vCPU `id` of `count`.
-pub(crate) fn for_vcpu(kvm: &Kvm, id: u32, count: u32, tsc_khz: Option<u32>) -> Result<CpuId, kvm_ioctls::Error> {
+pub(crate) fn for_vcpu(
+    kvm: &Kvm,
+    id: u32,
+    count: u32,
+    tsc_khz: Option<u32>,
+) -> Result<CpuId, kvm_ioctls::Error> {
     let supported = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
     let deadline = kvm.check_extension(kvm_ioctls::Cap::TscDeadlineTimer);
     let entries = edit(supported.as_slice().to_vec(), id, count, tsc_khz, deadline);
@@ -106,7 +111,8 @@ mod tests {
 
     #[test]
     fn three_cores_in_one_socket() {
-        let host = vec![entry(0, 0x16), entry(1, 0), entry(4, 0xfc00_0121), entry(0xb, 7), entry(0x8000_0008, 46)];
+        let host =
+            vec![entry(0, 0x16), entry(1, 0), entry(4, 0xfc00_0121), entry(0xb, 7), entry(0x8000_0008, 46)];
         let edited = edit(host, 2, 3, Some(2_000_000), true);
         let one = find(&edited, 1, 0);
         assert_eq!((one.ebx, one.edx), (0x0203_0800, EDX_HTT));

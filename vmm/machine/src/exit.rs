@@ -52,17 +52,36 @@ impl fmt::Display for EmulationFailure {
 /// One stop of a vCPU.
 #[derive(Debug)]
 pub(crate) enum Stop<'a> {
-    PortRead { port: u16, size: usize, data: &'a mut [u8] },
-    PortWrite { port: u16, size: usize, data: &'a [u8] },
-    MemoryRead { address: u64, data: &'a mut [u8] },
-    MemoryWrite { address: u64, data: &'a [u8] },
+    PortRead {
+        port: u16,
+        size: usize,
+        data: &'a mut [u8],
+    },
+    PortWrite {
+        port: u16,
+        size: usize,
+        data: &'a [u8],
+    },
+    MemoryRead {
+        address: u64,
+        data: &'a mut [u8],
+    },
+    MemoryWrite {
+        address: u64,
+        data: &'a [u8],
+    },
     /// A signal asked for attention, or nothing happened.
     Interrupted,
     Halted,
     Shutdown,
     /// KVM gave up, with its code and the instruction's bytes.
-    Internal { code: u32, instruction: Vec<u8> },
-    FailedEntry { reason: u64 },
+    Internal {
+        code: u32,
+        instruction: Vec<u8>,
+    },
+    FailedEntry {
+        reason: u64,
+    },
     Unknown(u32),
 }
 
@@ -140,8 +159,7 @@ mod tests {
 
     #[test]
     fn an_emulation_failure_is_told_with_its_bytes() {
-        let failure =
-            EmulationFailure { cpu: 1, address: 0x1000, instruction: vec![0xd9, 0xe8], code: 1 };
+        let failure = EmulationFailure { cpu: 1, address: 0x1000, instruction: vec![0xd9, 0xe8], code: 1 };
         assert_eq!(failure.to_string(), "vCPU 1 at 0x1000, bytes d9 e8 (KVM's internal error 1)");
     }
 }

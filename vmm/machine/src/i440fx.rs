@@ -29,9 +29,8 @@ const SCI: u8 = 9;
 const COM1: SerialPort = SerialPort { port: 0x3f8, irq: 4 };
 const FW_CFG_PORT: u16 = 0x510;
 /// Disks begin at slot 4, as on EC2; 5 is the network's.
-const DISK_SLOTS: [u8; 26] = [
-    4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30,
-];
+const DISK_SLOTS: [u8; 26] =
+    [4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30];
 /// How many disks there is room for.
 pub(crate) const MAX_DISKS: usize = DISK_SLOTS.len();
 
@@ -95,14 +94,15 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
     list.port(0x64, 1, Arc::new(KeyboardReset))?;
     list.port(0x70, 2, Arc::new(Clock::new(Cmos::new(cpus))))?;
     list.port(0x92, 1, Arc::new(FastA20::default()))?;
-    list.port(COM1.port, 8, Port::new(line(COM1.irq), Arc::clone(outside.console)))?;
+    list.port(COM1.port, 8, Port::new(line(COM1.irq), outside.console))?;
     list.port(0x402, 1, Arc::new(DebugPort::new(Arc::clone(outside.debug_text), trace.clone())))?;
     list.port(PM_BASE, PowerBlock::LEN, Arc::clone(&power) as Arc<dyn Device>)?;
 
     list.pci(0, 0, PciKind::HostBridge, Arc::new(HostBridge::new()));
     list.pci(1, 0, PciKind::IsaBridge, Arc::new(IsaBridge::new(Arc::clone(&lines))));
     list.pci(1, 3, PciKind::PowerManagement, Arc::new(PowerManagement::new(SCI)));
-    let wiring = Wiring { memory: outside.ram.clone(), hypervisor, lines: Arc::clone(&lines), trace: trace.clone() };
+    let wiring =
+        Wiring { memory: outside.ram.clone(), hypervisor, lines: Arc::clone(&lines), trace: trace.clone() };
     for (number, (slot, disk)) in DISK_SLOTS.into_iter().zip(&spec.disks).enumerate() {
         list.pci(slot, 0, PciKind::VirtioBlock, block(number, slot, disk, wiring.clone())?);
         if number == 0 {

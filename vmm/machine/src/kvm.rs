@@ -82,10 +82,8 @@ impl Vm {
         let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..kvm_pit_config::default() };
         fd.create_pit2(pit).map_err(MachineError::call("KVM_CREATE_PIT2"))?;
         let vm = Vm { fd, routes: Mutex::new(Routes { next: FIRST_MESSAGE_GSI, entries: pins() }), trace };
-        vm.write_routes(&vm.routes.lock()).map_err(|cause| MachineError::Call {
-            what: "KVM_SET_GSI_ROUTING",
-            cause,
-        })?;
+        vm.write_routes(&vm.routes.lock())
+            .map_err(|cause| MachineError::Call { what: "KVM_SET_GSI_ROUTING", cause })?;
         Ok(vm)
     }
 

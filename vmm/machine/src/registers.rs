@@ -25,9 +25,7 @@ pub(crate) fn set_entry(vcpu: &VcpuFd, entry: &Entry) -> Result<(), MachineError
     let from = &entry.registers;
     (special.cr0, special.cr3, special.cr4, special.efer) = (from.cr0, from.cr3, from.cr4, from.efer);
     special.cs = segment(entry.code);
-    for data in
-        [&mut special.ds, &mut special.es, &mut special.fs, &mut special.gs, &mut special.ss]
-    {
+    for data in [&mut special.ds, &mut special.es, &mut special.fs, &mut special.gs, &mut special.ss] {
         *data = segment(entry.data);
     }
     special.tr = segment(entry.task);

@@ -86,11 +86,10 @@ impl Machine {
             Boot::Firmware(image) => Some(rom(image)?),
             Boot::Kernel(_) => None,
         };
-        register_signal_handler(SIGRTMIN(), on_kick).map_err(|cause| MachineError::Call {
-            what: "setting a signal handler",
-            cause: cause.into(),
-        })?;
-        let console = Console::new().map_err(|cause| MachineError::Call { what: "making the console", cause })?;
+        register_signal_handler(SIGRTMIN(), on_kick)
+            .map_err(|cause| MachineError::Call { what: "setting a signal handler", cause: cause.into() })?;
+        let console =
+            Console::new().map_err(|cause| MachineError::Call { what: "making the console", cause })?;
         let (sender, events) = channel();
         let handle = Handle {
             console: Arc::new(console),
@@ -167,9 +166,7 @@ impl Machine {
                 self.ram.write(Gpa(MIB - alias.len() as u64), alias)?;
                 None
             }
-            Boot::Kernel(kernel) => {
-                Some(kernel.load(&self.ram, &parts.board).map_err(MachineError::Kernel)?)
-            }
+            Boot::Kernel(kernel) => Some(kernel.load(&self.ram, &parts.board).map_err(MachineError::Kernel)?),
         };
         let run_size = vm.run_size();
         let shared = Arc::new(Shared {

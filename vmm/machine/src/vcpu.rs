@@ -101,7 +101,9 @@ fn answer(shared: &Shared, id: u32, stop: Stop<'_>) -> Option<Event> {
         Stop::FailedEntry { reason } => {
             Some(Event::Failed(format!("vCPU {id} cannot be entered: hardware reason {reason:#x}")))
         }
-        Stop::Unknown(reason) => Some(Event::Failed(format!("vCPU {id} stopped for unknown reason {reason}"))),
+        Stop::Unknown(reason) => {
+            Some(Event::Failed(format!("vCPU {id} stopped for unknown reason {reason}")))
+        }
     }
 }
 

@@ -180,7 +180,10 @@ mod tests {
         let mut config = sample();
         let first = config.add_capability(0x11, &[0; 10]);
         let second = config.add_capability(0x09, &[0; 18]);
-        assert_eq!((config.byte(CAPABILITIES), config.byte(first), config.byte(first + 1)), (first, 0x11, second));
+        assert_eq!(
+            (config.byte(CAPABILITIES), config.byte(first), config.byte(first + 1)),
+            (first, 0x11, second)
+        );
         assert_eq!((config.byte(second), config.byte(second + 1)), (0x09, 0));
         assert_eq!(config.byte(STATUS) & 0x10, 0x10);
     }

@@ -10,8 +10,8 @@ mod root;
 
 pub use bridges::{HostBridge, IsaBridge, PowerManagement};
 pub use config::{Config, Identity};
-pub use msix::{Msix, NO_VECTOR};
 pub(crate) use msix::CAPABILITY as MSIX_CAPABILITY;
+pub use msix::{Msix, NO_VECTOR};
 pub use root::{Root, Window};
 
 use crate::bus::{Access, Effect, Width};

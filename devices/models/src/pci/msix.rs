@@ -95,7 +95,8 @@ impl Msix {
     pub fn read(&self, at: Access) -> u64 {
         let state = self.state.lock();
         if at.offset >= u64::from(PENDING) {
-            let bits = state.entries.iter().rev().fold(0u128, |bits, entry| bits << 1 | u128::from(entry.pending));
+            let bits =
+                state.entries.iter().rev().fold(0u128, |bits, entry| bits << 1 | u128::from(entry.pending));
             let shift = u32::try_from(at.offset.wrapping_sub(u64::from(PENDING))).unwrap_or(u32::MAX);
             let shifted = bits.checked_shr(shift.saturating_mul(8)).unwrap_or(0);
             return u64::try_from(shifted & u128::from(u64::MAX)).unwrap_or(0) & at.width.ones();

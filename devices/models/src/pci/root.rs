@@ -138,7 +138,9 @@ impl Device for Window {
 
     fn write(&self, at: Access, value: u64) -> Effect {
         match self.root.find(self.start.saturating_add(at.offset)) {
-            Some((function, bar, offset)) => function.bar_write(bar, Access { offset, width: at.width }, value),
+            Some((function, bar, offset)) => {
+                function.bar_write(bar, Access { offset, width: at.width }, value)
+            }
             None => Effect::None,
         }
     }

@@ -18,8 +18,8 @@ pub struct Port {
 
 impl Port {
     #[must_use]
-    pub fn new(line: Line, console: Arc<Console>) -> Arc<Port> {
-        let port = Arc::new(Port { uart: Mutex::default(), line, console: Arc::clone(&console) });
+    pub fn new(line: Line, console: &Arc<Console>) -> Arc<Port> {
+        let port = Arc::new(Port { uart: Mutex::default(), line, console: Arc::clone(console) });
         console.connect(&port);
         port.pump();
         port

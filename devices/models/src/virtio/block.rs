@@ -140,11 +140,8 @@ impl Server {
         let data_out = chain.readable.split_off(HEADER);
         let mut header = [0; 16];
         let whole = chain.sound && status.len() == 1 && chain.readable.get(0, &mut header).is_ok();
-        let work = if whole {
-            self.decode(header, data_out, chain.writable)
-        } else {
-            Work::Answer(IO_ERROR, 0)
-        };
+        let work =
+            if whole { self.decode(header, data_out, chain.writable) } else { Work::Answer(IO_ERROR, 0) };
         match work {
             Work::Answer(answer, written) => {
                 used.push(finish(&Open { head: chain.head, status, written }, answer));
@@ -179,7 +176,7 @@ impl Server {
 }
 
 fn transfer(request: Request, reads: bool) -> Work {
-    if request.len == 0 || request.len % SECTOR != 0 {
+    if request.len == 0 || !request.len.is_multiple_of(SECTOR) {
         return Work::Answer(IO_ERROR, 0);
     }
     let written = if reads { u32::try_from(request.len).unwrap_or(u32::MAX) } else { 0 };

@@ -106,7 +106,7 @@ impl Registers {
             24 => queue(|queue| u32::from(queue.size)),
             26 => self.queue().map_or(u32::from(NO_VECTOR), |queue| u32::from(queue.vector)),
             28 => queue(|queue| u32::from(queue.enabled)),
-            30 => if self.queue().is_some() { u32::from(self.queue_select) } else { 0 },
+            30 if self.queue().is_some() => u32::from(self.queue_select),
             32 => queue(|queue| low(queue.descriptors)),
             36 => queue(|queue| low(queue.descriptors >> 32)),
             40 => queue(|queue| low(queue.driver)),
