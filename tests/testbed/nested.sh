@@ -104,7 +104,7 @@ machine_command_line() {
 relay() {
     dd if="$work/$1" bs=64k status=none &
     echo $! >"$work/$1.pid"
-    wait $! || kill -s PIPE $$
+    wait $! 2>/dev/null || kill -s PIPE $$
 }
 
 # QEMU holds the pipes open from its first moment to its end, however it ends:
@@ -128,12 +128,12 @@ start_machine() {
 }
 
 # wait_for_output NAME BYTES: what the machine has sent may still be on its way
-# through QEMU and the relay.
+# through QEMU and the relay, which ends by itself when QEMU has ended.
 wait_for_output() {
-    local pid
+    local pid written
     pid=$(<"$work/$1.pid")
-    while kill -0 "$pid" "$qemu_pid" 2>/dev/null &&
-        (($(awk '/^wchar/ {print $2}' "/proc/$pid/io") < $2)); do
+    while written=$(awk '/^wchar/ {print $2}' "/proc/$pid/io" 2>/dev/null) && [[ $written ]]; do
+        if ((written >= $2)); then break; fi
         sleep 0.02
     done
 }
@@ -156,9 +156,12 @@ show_logs() {
     for log in qemu.log console.log; do
         [[ -s $work/$log ]] || continue
         say "the end of $log:"
-        tail -n 25 "$work/$log" | tr -d '\r' | sed 's/^/    /' >&2
+        tail -n 45 "$work/$log" | tr -d '\r' | sed 's/^/    /' >&2
     done
-    cp "$work/console.log" "$cache/testbed/console-of-last-failure.log" 2>/dev/null || true
+    if [[ -s $work/console.log ]]; then
+        cp "$work/console.log" "$cache/testbed/last-failure.log"
+        say "the whole console is in $cache/testbed/last-failure.log"
+    fi
 }
 
 # The nested machine failed, whatever the command did: never a pass.

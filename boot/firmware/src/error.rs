@@ -33,7 +33,10 @@ pub enum FirmwareError {
     KernelCompressed { path: PathBuf, tool: &'static str },
     #[error("the kernel {} is damaged or cut short: {what}; copy or build it again", path.display())]
     KernelDamaged { path: PathBuf, what: String },
-    #[error("the {what} {} needs {needed} MiB of memory, and the machine has {given}; give it more with --memory", path.display())]
+    #[error(
+        "the {what} {} needs {needed} MiB of memory, and the machine has {given}; give it more with --memory",
+        path.display()
+    )]
     MemoryTooSmall { what: &'static str, path: PathBuf, needed: u64, given: u64 },
     #[error(
         "the initrd {} has {size} MiB, and the kernel can take {limit} MiB of it at most; make it smaller",

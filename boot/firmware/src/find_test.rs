@@ -139,6 +139,6 @@ fn the_distribution_s_own_is_found_here() {
         println!("skipped: the package seabios is not installed");
         return;
     }
-    let firmware = seabios(None).unwrap();
-    assert_eq!(firmware.bytes.len(), 256 << 10);
+    let places = Places { root: PathBuf::from("/"), config: None };
+    assert!(BIOS_SIZES.contains(&(discover(&places).unwrap().bytes.len() as u64)));
 }

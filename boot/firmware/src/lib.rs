@@ -12,8 +12,6 @@ pub mod board;
 mod error;
 mod file;
 pub mod find;
-mod placement;
-mod table_loader;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -29,7 +27,8 @@ pub struct Blob {
 }
 
 impl Blob {
-    fn new(name: &str, bytes: Vec<u8>) -> Blob {
+    #[must_use]
+    pub fn new(name: &str, bytes: Vec<u8>) -> Blob {
         Blob { name: name.to_owned(), bytes }
     }
 }

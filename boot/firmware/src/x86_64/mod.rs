@@ -5,6 +5,8 @@ mod acpi;
 mod boot_order;
 pub mod direct;
 mod memory_map;
+mod placement;
+mod table_loader;
 
 use crate::Blob;
 use crate::board::Board;
@@ -55,4 +57,40 @@ pub fn keys(board: &Board) -> Vec<(u16, Vec<u8>)> {
         (KEY_MAX_CPUS, ids.to_le_bytes().to_vec()),
         (KEY_IRQ0_OVERRIDE, vec![1]),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::sample;
+
+    #[test]
+    fn the_firmware_s_files_are_sorted_and_its_numbers_little_endian() {
+        let files = files(&sample::board());
+        let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        let expected = [
+            "bootorder",
+            "etc/acpi/rsdp",
+            "etc/acpi/tables",
+            "etc/boot-fail-wait",
+            "etc/e820",
+            "etc/sercon-port",
+            "etc/table-loader",
+        ];
+        assert_eq!(names, expected);
+        let content = |name| files.iter().find(|file| file.name == name).unwrap().bytes.clone();
+        assert_eq!(content("etc/sercon-port"), [0xf8, 3]);
+        assert_eq!(content("etc/boot-fail-wait"), [0xff; 4]);
+        assert_eq!(content("etc/acpi/rsdp").len(), 20);
+    }
+
+    #[test]
+    fn cpus_are_counted_and_their_ids_bounded() {
+        let board = Board { cpus: vec![0, 1, 4, 5], ..sample::board() };
+        let keys = keys(&board);
+        let content = |key| keys.iter().find(|(number, _)| *number == key).unwrap().1.clone();
+        assert_eq!(content(KEY_CPUS), [4, 0]);
+        assert_eq!(content(KEY_MAX_CPUS), [6, 0]);
+        assert_eq!(content(KEY_IRQ0_OVERRIDE), [1]);
+    }
 }

@@ -14,6 +14,8 @@ const CAPABILITIES: u8 = 0x34;
 const INTERRUPT_LINE: u8 = 0x3c;
 const INTERRUPT_PIN: u8 = 0x3d;
 const COMMAND_MEMORY: u8 = 2;
+/// In the second byte of the command register.
+const COMMAND_INTX_OFF: u8 = 4;
 
 /// What a function is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -133,6 +135,12 @@ impl Config {
         let base = self.dword(bar_offset(index));
         let decoded = self.byte(COMMAND) & COMMAND_MEMORY != 0 && base != 0;
         decoded.then(|| Range::new(u64::from(base), u64::from(size)))
+    }
+
+    /// Whether the guest turned the interrupt pin off.
+    #[must_use]
+    pub fn intx_off(&self) -> bool {
+        self.byte(COMMAND.wrapping_add(1)) & COMMAND_INTX_OFF != 0
     }
 }
 

@@ -27,16 +27,17 @@ impl Root {
         Root { functions, address, reset, decoded, trace }
     }
 
-    /// The function that the address register points at, and the register's offset in it.
-    fn target(&self) -> Option<(usize, u8)> {
+    /// The function that the address register points at, and the register's offset in it. An access that does
+    /// not lie within the dword has none.
+    fn target(&self, within: u8, width: Width) -> Option<(usize, u8)> {
         let address = self.address.load(Ordering::Relaxed);
         let [register, devfn, bus, enable] = address.to_le_bytes();
-        if enable & 0x80 == 0 || bus != 0 {
+        if enable & 0x80 == 0 || bus != 0 || within.saturating_add(width.bytes()) > 4 {
             return None;
         }
         let wanted = Address { slot: devfn >> 3, function: devfn & 7 };
         let index = self.functions.iter().position(|(at, _)| *at == wanted)?;
-        Some((index, register & 0xfc))
+        Some((index, register & 0xfc | within))
     }
 
     fn say(&self, what: &str, index: usize, offset: u8, width: Width, value: u32) {
@@ -47,18 +48,16 @@ impl Root {
     }
 
     fn config_read(&self, within: u8, width: Width) -> u32 {
-        let Some((index, register)) = self.target() else { return u32::MAX };
+        let Some((index, offset)) = self.target(within, width) else { return u32::MAX };
         let Some((_, function)) = self.functions.get(index) else { return u32::MAX };
-        let offset = register | within;
         let value = function.config_read(offset, width);
         self.say("read", index, offset, width, value);
         value
     }
 
     fn config_write(&self, within: u8, width: Width, value: u32) {
-        let Some((index, register)) = self.target() else { return };
+        let Some((index, offset)) = self.target(within, width) else { return };
         let Some((_, function)) = self.functions.get(index) else { return };
-        let offset = register | within;
         self.say("write", index, offset, width, value);
         function.config_write(offset, width, value);
         // The header's command register and BARs decide what is decoded.

@@ -1,6 +1,6 @@
 //! virtio-blk (virtio 1.2, section 5.2): a volume as a disk of 512-byte sectors.
 
-use super::{Chain, Handler, Kind, Used};
+use super::{Broken, Chain, Handler, Kind, Used};
 use ami_run_memory::Buffers;
 use ami_run_storage::{Completion, Op, Queue, Request, SECTOR, Volume};
 
@@ -107,24 +107,25 @@ struct Open {
 }
 
 impl Handler for Server {
-    fn handle(&mut self, chains: &mut Vec<Chain>, used: &mut Vec<Used>) {
+    fn handle(&mut self, chains: &mut Vec<Chain>, used: &mut Vec<Used>) -> Result<(), Broken> {
         for chain in chains.drain(..) {
-            self.begin(chain, used);
+            self.begin(chain, used)?;
         }
         self.queue.submit(&mut self.batch, &mut self.done);
         for Completion { id, result } in self.done.drain(..) {
             let Some(open) = usize::try_from(id).ok().and_then(|id| self.open.get(id)) else { continue };
             let status = if result.is_ok() { OK } else { IO_ERROR };
-            used.push(finish(open, status));
+            used.push(finish(open, status)?);
         }
         self.open.clear();
+        Ok(())
     }
 }
 
-/// Writes the status byte; a driver whose status lies nowhere gets its chain back with nothing written.
-fn finish(open: &Open, status: u8) -> Used {
-    let written = if open.status.put(0, &[status]).is_ok() { open.written.saturating_add(1) } else { 0 };
-    Used { head: open.head, written }
+/// Writes the status byte.
+fn finish(open: &Open, status: u8) -> Result<Used, Broken> {
+    open.status.put(0, &[status]).map_err(|_| Broken::NoAnswer(open.head))?;
+    Ok(Used { head: open.head, written: open.written.saturating_add(1) })
 }
 
 /// What a request comes to.
@@ -134,17 +135,18 @@ enum Work {
 }
 
 impl Server {
-    fn begin(&mut self, mut chain: Chain, used: &mut Vec<Used>) {
+    fn begin(&mut self, mut chain: Chain, used: &mut Vec<Used>) -> Result<(), Broken> {
         let data_in = chain.writable.len().saturating_sub(1);
         let status = chain.writable.split_off(data_in);
         let data_out = chain.readable.split_off(HEADER);
         let mut header = [0; 16];
-        let whole = chain.sound && status.len() == 1 && chain.readable.get(0, &mut header).is_ok();
-        let work =
-            if whole { self.decode(header, data_out, chain.writable) } else { Work::Answer(IO_ERROR, 0) };
+        let work = match chain.readable.get(0, &mut header) {
+            Ok(()) if !status.is_empty() => self.decode(header, data_out, chain.writable),
+            _ => Work::Answer(IO_ERROR, 0),
+        };
         match work {
             Work::Answer(answer, written) => {
-                used.push(finish(&Open { head: chain.head, status, written }, answer));
+                used.push(finish(&Open { head: chain.head, status, written }, answer)?);
             }
             Work::Submit(mut request, written) => {
                 request.id = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
@@ -152,6 +154,7 @@ impl Server {
                 self.batch.push(request);
             }
         }
+        Ok(())
     }
 
     fn decode(&self, header: [u8; 16], data_out: Buffers, data_in: Buffers) -> Work {

@@ -7,11 +7,22 @@
 mod block;
 mod chain;
 mod registers;
+mod ring;
 mod transport;
 mod worker;
 
+#[cfg(test)]
+mod block_test;
+#[cfg(test)]
+mod driver;
+#[cfg(test)]
+mod hostile_test;
+#[cfg(test)]
+mod transport_test;
+
 pub use block::Block;
 pub use chain::Chain;
+pub use ring::{Ring, Setup};
 pub use transport::{Transport, Wiring};
 
 use std::fmt;
@@ -38,8 +49,9 @@ pub trait Kind: Send + Sync + fmt::Debug {
 
 /// Works on requests of one queue.
 pub trait Handler: Send {
-    /// Takes every chain from `chains` and puts its head, with the bytes written to it, into `used`.
-    fn handle(&mut self, chains: &mut Vec<Chain>, used: &mut Vec<Used>);
+    /// Takes every chain from `chains` and puts its head, with the bytes written to it, into `used`. A chain that
+    /// has no place for an answer breaks the queue.
+    fn handle(&mut self, chains: &mut Vec<Chain>, used: &mut Vec<Used>) -> Result<(), Broken>;
 }
 
 /// A chain that the driver gets back.
@@ -47,4 +59,20 @@ pub trait Handler: Send {
 pub struct Used {
     pub head: u16,
     pub written: u32,
+}
+
+/// How a driver broke its queue. What can't be answered must not be passed over: the device asks for a reset
+/// (2.1.2). Chains are named by their heads.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    #[error("its ring: {0}")]
+    Ring(#[from] virtio_queue::Error),
+    #[error("chain {0} does not end in its descriptor table")]
+    Endless(u16),
+    #[error("chain {0} has a buffer that is not in guest memory")]
+    Outside(u16),
+    #[error("chain {0} has a readable buffer after a writable one")]
+    Order(u16),
+    #[error("chain {0} has no room for the answer")]
+    NoAnswer(u16),
 }

@@ -170,15 +170,18 @@ impl Registers {
         if value == 0 {
             return Ask::Reset;
         }
-        let mut new = value | self.status & NEEDS_RESET;
+        // Only a reset takes bits back (2.1.1), and only the device says that it needs one.
+        let mut new = value & !NEEDS_RESET | self.status;
         let wrong = self.accepted & !self.offered != 0 || self.accepted & super::VERSION_1 == 0;
-        if new & FEATURES_OK != 0 && self.status & FEATURES_OK == 0 && wrong {
+        if self.status & FEATURES_OK == 0 && wrong {
             new &= !FEATURES_OK;
         }
-        let rises = new & DRIVER_OK != 0 && self.status & DRIVER_OK == 0;
+        if new & ACKNOWLEDGE_TO_FEATURES_OK != ACKNOWLEDGE_TO_FEATURES_OK {
+            new &= !DRIVER_OK;
+        }
+        let started = new & DRIVER_OK != 0 && self.status & DRIVER_OK == 0;
         self.status = new;
-        let ready = new & ACKNOWLEDGE_TO_FEATURES_OK == ACKNOWLEDGE_TO_FEATURES_OK;
-        if rises && ready { Ask::Start } else { Ask::Nothing }
+        if started { Ask::Start } else { Ask::Nothing }
     }
 }
 

@@ -2,16 +2,15 @@
 
 use super::registers::{Ask, NEEDS_RESET, QueueRegisters, Registers};
 use super::worker::{Notifier, Start, Worker};
-use super::{EVENT_INDEX, Kind};
+use super::{EVENT_INDEX, Kind, Ring, Setup};
 use crate::bus::{Access, Effect, Width};
 use crate::irq::{Doorbell, Hypervisor, Lines};
 use crate::pci::{Config, Function, Identity, Msix};
 use crate::trace::Trace;
 use ami_run_memory::{Memory, Range};
 use parking_lot::Mutex;
-use std::sync::atomic::AtomicU8;
-use std::sync::{Arc, Weak};
-use virtio_queue::{Queue, QueueT};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
 
 // BAR 0: one page a structure, so that doorbells share their page with nothing.
@@ -42,7 +41,7 @@ pub struct Transport {
     msix_control: u8,
     /// The window of PCI_CFG (4.1.4.9): its capability's offset.
     window: u8,
-    registers: Mutex<Registers>,
+    registers: Arc<Mutex<Registers>>,
     msix: Arc<Msix>,
     notifier: Notifier,
     kicks: Vec<Arc<EventFd>>,
@@ -50,7 +49,6 @@ pub struct Transport {
     workers: Mutex<Vec<Worker>>,
     /// Doorbells that the hypervisor answers for us now.
     bells: Mutex<Vec<Doorbell>>,
-    this: Weak<Transport>,
 }
 
 impl Transport {
@@ -62,81 +60,61 @@ impl Transport {
         let notifier = Notifier {
             msix: Arc::clone(&msix),
             isr: Arc::new(AtomicU8::new(0)),
+            quiet: Arc::new(AtomicBool::new(false)),
             lines: Arc::clone(&wiring.lines),
             slot,
         };
         let kick = |_| EventFd::new(EFD_CLOEXEC).map(Arc::new);
         let kicks = (0..queues).map(kick).collect::<std::io::Result<_>>()?;
         let registers = Registers::new(kind.features(), kind.queues(), vectors);
-        Ok(Arc::new_cyclic(|this| Transport {
+        Ok(Arc::new(Transport {
             name: name.to_owned(),
             kind,
             wiring,
             config: Mutex::new(config),
             msix_control,
             window,
-            registers: Mutex::new(registers),
+            registers: Arc::new(Mutex::new(registers)),
             msix,
             notifier,
             kicks,
             workers: Mutex::default(),
             bells: Mutex::default(),
-            this: this.clone(),
         }))
     }
 
     fn start(&self) {
         let mut workers = self.workers.lock();
+        // Two vCPUs can ask for it with a reset between: a queue has one thread all the same.
+        if !workers.is_empty() {
+            return;
+        }
         let registers = self.registers.lock().clone();
         for (index, queue) in registers.queues.iter().enumerate().filter(|(_, queue)| queue.enabled) {
-            let made = self.make_queue(queue, registers.accepted);
-            match made.and_then(|made| self.worker(index, made, queue.vector)) {
+            match self.worker(index, queue, registers.accepted) {
                 Some(worker) => workers.push(worker),
-                None => self.broken(),
+                None => broken(&self.registers, &self.notifier),
             }
         }
         drop(workers);
         self.hang_bells();
     }
 
-    /// The ring as its registers say, if it lies in guest memory.
-    fn make_queue(&self, registers: &QueueRegisters, accepted: u64) -> Option<Queue> {
-        let mut queue = Queue::new(registers.max_size).ok()?;
-        queue.set_size(registers.size);
-        queue.try_set_desc_table_address(vm_address(registers.descriptors)).ok()?;
-        queue.try_set_avail_ring_address(vm_address(registers.driver)).ok()?;
-        queue.try_set_used_ring_address(vm_address(registers.device)).ok()?;
-        queue.set_event_idx(accepted & EVENT_INDEX != 0);
-        queue.set_ready(true);
-        queue.is_valid(self.wiring.memory.ram()).then_some(queue)
-    }
-
-    fn worker(&self, index: usize, queue: Queue, vector: u16) -> Option<Worker> {
-        let this = self.this.clone();
+    /// The thread of a queue, if its ring lies in guest memory.
+    fn worker(&self, index: usize, queue: &QueueRegisters, accepted: u64) -> Option<Worker> {
+        let QueueRegisters { max_size, size, descriptors, driver, device, .. } = *queue;
+        let event_index = accepted & EVENT_INDEX != 0;
+        let setup = Setup { max_size, size, descriptors, driver, device, event_index };
+        let (registers, notifier) = (Arc::clone(&self.registers), self.notifier.clone());
         let started = Worker::start(Start {
             name: format!("{}-q{index}", self.name),
-            queue,
-            memory: self.wiring.memory.clone(),
+            ring: Ring::new(&setup, self.wiring.memory.clone(), self.kind.handler(index))?,
             kick: Arc::clone(self.kicks.get(index)?),
             notifier: self.notifier.clone(),
-            vector,
-            handler: self.kind.handler(index),
-            broken: Box::new(move || {
-                if let Some(this) = this.upgrade() {
-                    this.broken();
-                }
-            }),
+            vector: queue.vector,
+            broken: Box::new(move || broken(&registers, &notifier)),
         });
         started.inspect_err(|cause| log::error!("{}: no thread for a queue: {cause}", self.name)).ok()
-    }
-
-    /// The driver did what it must not: the device says that it needs a reset (2.1.2).
-    fn broken(&self) {
-        let mut registers = self.registers.lock();
-        registers.status |= NEEDS_RESET;
-        let vector = registers.config_vector;
-        drop(registers);
-        self.notifier.config(vector);
     }
 
     fn reset(&self) {
@@ -150,6 +128,8 @@ impl Transport {
 
     /// Lets the hypervisor answer the doorbells of a device in use, where they are now.
     fn hang_bells(&self) {
+        // Held from the start, so that of two vCPUs the later one sees what the earlier one did.
+        let mut bells = self.bells.lock();
         let base = self.config.lock().bar(0).map(|range| range.start);
         let registers = self.registers.lock();
         let on = registers.status & super::registers::DRIVER_OK != 0;
@@ -162,7 +142,6 @@ impl Transport {
                 wanted.push(Doorbell { address: base.saturating_add(offset), event: Arc::clone(kick) });
             }
         }
-        let mut bells = self.bells.lock();
         if bells.iter().map(|bell| bell.address).eq(wanted.iter().map(|bell| bell.address)) {
             return;
         }
@@ -214,18 +193,22 @@ impl Transport {
         let (low, high) = (u32::from_le_bytes([v0, v1, v2, v3]), u32::from_le_bytes([v4, v5, v6, v7]));
         match offset & 0xf000 {
             COMMON => {
-                let ask = self.registers.lock().write(u64::from(offset), low);
+                self.common_write(offset, low);
                 if width == Width::Qword {
-                    self.registers.lock().write(u64::from(offset).saturating_add(4), high);
-                }
-                match ask {
-                    Ask::Nothing => (),
-                    Ask::Reset => self.reset(),
-                    Ask::Start => self.start(),
+                    self.common_write(offset.saturating_add(4), high);
                 }
             }
             NOTIFY => self.kick(offset & 0xfff),
             _ => (),
+        }
+    }
+
+    fn common_write(&self, offset: u32, value: u32) {
+        let ask = self.registers.lock().write(u64::from(offset), value);
+        match ask {
+            Ask::Nothing => (),
+            Ask::Reset => self.reset(),
+            Ask::Start => self.start(),
         }
     }
 
@@ -244,8 +227,13 @@ impl Transport {
     }
 }
 
-fn vm_address(address: u64) -> ami_run_memory::GuestAddress {
-    ami_run_memory::GuestAddress(address)
+/// The driver did what it must not: the device says that it needs a reset (2.1.2).
+fn broken(registers: &Mutex<Registers>, notifier: &Notifier) {
+    let mut registers = registers.lock();
+    registers.status |= NEEDS_RESET;
+    let vector = registers.config_vector;
+    drop(registers);
+    notifier.config(vector);
 }
 
 /// The configuration space: identity, BARs, capabilities. Returns the offsets of MSI-X's control and of PCI_CFG.
@@ -304,10 +292,12 @@ impl Function for Transport {
         let mut config = self.config.lock();
         config.write(offset, width, value);
         let control = u16::try_from(config.read(self.msix_control, Width::Word)).unwrap_or(0);
+        let intx_off = config.intx_off();
         drop(config);
         if offset & !3 == self.msix_control & !3 {
             self.msix.set_control(control);
         }
+        self.notifier.set_quiet(intx_off || self.msix.enabled());
         if offset < 0x28 {
             self.hang_bells();
         }

@@ -1,14 +1,12 @@
-//! A queue's thread: sleeps on the doorbell, takes what is available, hands it over, gives it back.
+//! A queue's thread: sleeps on the doorbell, serves its ring until nothing is left.
 
-use super::{Chain, Handler, Used};
+use super::Ring;
 use crate::irq::Lines;
 use crate::pci::{Msix, NO_VECTOR};
-use ami_run_memory::Memory;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::JoinHandle;
-use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vmm_sys_util::eventfd::EventFd;
 
 /// Bits of the ISR register (virtio 1.2, 4.1.4.5).
@@ -20,6 +18,8 @@ const ISR_CONFIG: u8 = 2;
 pub(super) struct Notifier {
     pub(super) msix: Arc<Msix>,
     pub(super) isr: Arc<AtomicU8>,
+    /// INTA is off: by the command register, or because MSI-X is on.
+    pub(super) quiet: Arc<AtomicBool>,
     pub(super) lines: Arc<Lines>,
     pub(super) slot: u8,
 }
@@ -27,11 +27,32 @@ pub(super) struct Notifier {
 impl Notifier {
     fn notify(&self, vector: u16, isr: u8) {
         if !self.msix.enabled() {
-            self.isr.fetch_or(isr, Ordering::AcqRel);
-            self.lines.set_intx(self.slot, true);
+            self.isr.fetch_or(isr, Ordering::SeqCst);
+            self.settle();
         } else if vector != NO_VECTOR {
             self.msix.signal(vector);
         }
+    }
+
+    fn level(&self) -> bool {
+        self.isr.load(Ordering::SeqCst) != 0 && !self.quiet.load(Ordering::SeqCst)
+    }
+
+    /// Lets the line follow the ISR. Whoever was overtaken by another thread on the way sets it once more, so that
+    /// the last level wins without a lock over the call.
+    fn settle(&self) {
+        loop {
+            let level = self.level();
+            self.lines.set_intx(self.slot, level);
+            if self.level() == level {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn set_quiet(&self, quiet: bool) {
+        self.quiet.store(quiet, Ordering::SeqCst);
+        self.settle();
     }
 
     pub(super) fn queue(&self, vector: u16) {
@@ -44,8 +65,8 @@ impl Notifier {
 
     /// The driver reads the ISR register: it and the line go down.
     pub(super) fn take_isr(&self) -> u8 {
-        let isr = self.isr.swap(0, Ordering::AcqRel);
-        self.lines.set_intx(self.slot, false);
+        let isr = self.isr.swap(0, Ordering::SeqCst);
+        self.settle();
         isr
     }
 }
@@ -53,13 +74,12 @@ impl Notifier {
 /// What a thread is started with.
 pub(super) struct Start {
     pub(super) name: String,
-    pub(super) queue: Queue,
-    pub(super) memory: Memory,
+    pub(super) ring: Ring,
     pub(super) kick: Arc<EventFd>,
     pub(super) notifier: Notifier,
     pub(super) vector: u16,
-    pub(super) handler: Box<dyn Handler>,
-    /// Called once when the driver has broken the ring; the thread then only waits for its end.
+    /// Called once when the driver has broken the ring; the thread then only waits for its end. It must not own
+    /// the device, which waits for this thread when it goes.
     pub(super) broken: Box<dyn Fn() + Send>,
 }
 
@@ -97,45 +117,20 @@ impl Drop for Worker {
 fn run(mut start: Start, stop: &AtomicBool) {
     let mut sound = true;
     while !stop.load(Ordering::Acquire) {
-        if sound && let Err(cause) = drain(&mut start, stop) {
-            log::warn!("{}: the driver broke its queue: {cause}", start.name);
-            sound = false;
-            (start.broken)();
+        if sound {
+            match start.ring.serve(|| start.notifier.queue(start.vector)) {
+                Ok(true) => continue,
+                Ok(false) => (),
+                Err(cause) => {
+                    log::warn!("{}: the driver broke its queue: {cause}", start.name);
+                    sound = false;
+                    (start.broken)();
+                }
+            }
         }
         if let Err(cause) = start.kick.read() {
             log::error!("{}: {cause}", start.name);
             return;
-        }
-    }
-}
-
-/// Serves the queue until it is empty.
-fn drain(start: &mut Start, stop: &AtomicBool) -> Result<(), virtio_queue::Error> {
-    let shared = start.memory.shared();
-    let ram = &*shared;
-    let (mut chains, mut used) = (Vec::new(), Vec::new());
-    loop {
-        start.queue.disable_notification(ram)?;
-        loop {
-            let batch = usize::from(start.queue.size());
-            let memory = &start.memory;
-            chains.extend(start.queue.iter(ram)?.take(batch).map(|chain| Chain::take(memory, chain)));
-            if chains.is_empty() {
-                break;
-            }
-            start.handler.handle(&mut chains, &mut used);
-            for Used { head, written } in used.drain(..) {
-                start.queue.add_used(ram, head, written)?;
-            }
-            if start.queue.needs_notification(ram)? {
-                start.notifier.queue(start.vector);
-            }
-            if stop.load(Ordering::Acquire) {
-                return Ok(());
-            }
-        }
-        if !start.queue.enable_notification(ram)? {
-            return Ok(());
         }
     }
 }

@@ -10,7 +10,7 @@ mod links;
 mod madt;
 
 use crate::board::Board;
-use crate::table_loader::{Script, ZONE_F_SEGMENT, ZONE_HIGH};
+use crate::x86_64::table_loader::{Script, ZONE_F_SEGMENT, ZONE_HIGH};
 use acpi_tables::Aml;
 use acpi_tables::facs::FACS;
 use acpi_tables::sdt::Sdt;
@@ -58,7 +58,7 @@ fn table_id(signature: [u8; 4]) -> [u8; 8] {
     id
 }
 
-/// Tables one after another, and where each begins.
+/// Tables one after another.
 #[derive(Default)]
 struct Layout {
     bytes: Vec<u8>,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::board::sample;
-use crate::placement::{self, Zones};
+use crate::x86_64::placement::{self, Zones};
 use crate::{Blob, FirmwareError};
 use ami_run_memory::{Gpa, Memory, Range};
 use std::process::Command;

@@ -23,8 +23,8 @@ pub use entry::{DescriptorTable, Entry, Protocol, Registers, Segment};
 
 use crate::board::Board;
 use crate::file::Source;
-use crate::x86_64::{acpi, memory_map};
-use crate::{Blob, FirmwareError, placement};
+use crate::x86_64::{acpi, memory_map, placement};
+use crate::{Blob, FirmwareError};
 use ami_run_memory::{Gpa, Memory, Range};
 use handover::Facts;
 use identify::Format;

@@ -1,0 +1,17 @@
+//! The command from outside: what it refuses and how, how runs end, and what happens to the terminal.
+//!
+//! Guests are a few instructions each, made here; they need no packages, and run on a KVM that only emulates, too.
+#![expect(clippy::unwrap_used, reason = "a test: what cannot be done fails it")]
+
+#[path = "cli/bad_input.rs"]
+mod bad_input;
+#[path = "cli/ending.rs"]
+mod ending;
+#[path = "cli/guest.rs"]
+mod guest;
+#[path = "cli/output.rs"]
+mod output;
+#[path = "cli/run.rs"]
+mod run;
+#[path = "cli/terminal.rs"]
+mod terminal;

@@ -1,0 +1,57 @@
+//! One launch of stock Debian, where KVM is real: by the distribution's SeaBIOS and GRUB from a virtio-blk root to
+//! `login:`, and everything that one launch can show.
+
+use crate::expect::{Launch, guest, path};
+
+/// Logs in on the console, as the recipe documents.
+fn log_in(launch: &mut Launch) {
+    launch.wait_for("login: ");
+    launch.type_in("admin\n");
+    launch.wait_for("Password: ");
+    launch.type_in("ami-run\n");
+    launch.wait_for("$ ");
+    launch.type_in("stty -echo; sudo -i\n");
+    launch.wait_for("# ");
+    // No messages of the kernel's, no colours, and no prompt in what commands print.
+    launch.type_in("dmesg -n 1; stty -echo; export TERM=dumb PS1=; bind 'set enable-bracketed-paste off'\n");
+}
+
+#[test]
+fn stock_debian_boots_works_reboots_and_powers_off() {
+    let Some(folder) = guest("AMI_RUN_GUEST_DEBIAN") else { return };
+    let image = path(&folder, "image.json");
+    let mut launch = Launch::start(&[&image, "--cpus", "2", "--memory", "5G"]);
+    let first = launch.wait_for("Linux version");
+    assert!(first.contains("SeaBIOS") && first.contains("GRUB"), "{first}");
+    log_in(&mut launch);
+    assert_eq!(launch.shell("nproc"), "2");
+    let kib: u64 = launch.shell("awk '/MemTotal/ {print $2}' /proc/meminfo").parse().unwrap();
+    assert!((4700 << 10..5 << 20).contains(&kib), "{kib} KiB of 5 GiB");
+    assert_eq!(launch.shell("findmnt -no SOURCE /"), "/dev/vda1");
+    assert_eq!(
+        launch.shell("cat /sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        "kvm-clock"
+    );
+    let interrupts = launch.shell("grep virtio /proc/interrupts");
+    assert!(interrupts.contains("PCI-MSI"), "{interrupts}");
+    let functions = launch.shell("lspci -n");
+    for id in ["8086:1237", "8086:7000", "8086:7113", "1af4:1042"] {
+        assert!(functions.contains(id), "{functions}");
+    }
+    let complaints = launch.shell("dmesg | grep -ciE 'firmware bug|acpi (bios )?error|bios bug|call trace'");
+    assert_eq!(complaints, "0");
+    assert_eq!(launch.shell("cloud-init status --wait | tail -n 1"), "status: done");
+    assert_eq!(launch.shell("systemctl is-system-running --wait"), "running");
+    launch.shell("fio --name=t --filename=/root/t --size=32m --rw=randwrite --bs=4k --verify=crc32c --end_fsync=1 > /root/fio.txt 2>&1; echo $? >> /root/fio.txt");
+    assert_eq!(launch.shell("tail -n 1 /root/fio.txt"), "0");
+    launch.shell("echo kept > /root/mark; sync");
+
+    launch.type_in("reboot\n");
+    let second = launch.wait_for("Linux version");
+    assert!(second.contains("SeaBIOS") && second.contains("GRUB"), "the firmware runs again: {second}");
+    log_in(&mut launch);
+    assert_eq!(launch.shell("cat /root/mark"), "kept");
+    launch.type_in("poweroff\n");
+    let end = launch.end();
+    assert_eq!(end.code, Some(0), "{}", end.status);
+}

@@ -1,0 +1,32 @@
+# What the scripts that run guest tests share. Sourced.
+# shellcheck shell=bash
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$repo" || exit
+
+# guest NAME...: makes guests, and tells the tests where they are.
+guests() {
+    local name folder
+    for name in "$@"; do
+        folder=$("resources/guests/$name/build")
+        export "AMI_RUN_GUEST_${name^^}=$folder"
+    done
+}
+
+# program: builds the tests and prints where their program is.
+program() {
+    local said found
+    said=$(cargo test --locked --release -p ami-run --test guests --no-run 2>&1) || {
+        echo "$said" >&2
+        return 1
+    }
+    found=$(sed -n 's/^ *Executable .* (\(.*\))$/\1/p' <<<"$said")
+    [[ $found == /* ]] || found=$repo/$found
+    echo "$found"
+}
+
+# in_testbed TEST...: runs tests where KVM is real.
+in_testbed() {
+    tests/testbed/run --cpus 2 --memory 8192 --timeout 2400 -- \
+        "$(program)" --test-threads 1 --nocapture "$@"
+}

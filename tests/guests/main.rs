@@ -1,0 +1,7 @@
+//! Tests with guests that boot. They need what `tests/guests/lib.sh` makes, and skip where it is not there.
+#![expect(clippy::panic, clippy::unwrap_used, clippy::string_slice, reason = "helpers of tests")]
+
+mod debian;
+mod expect;
+mod fast;
+mod small;

@@ -1,0 +1,102 @@
+//! The small guest, where KVM is real: a kernel without firmware, its CPUs, memory, disk and ends.
+
+use crate::expect::{End, Launch, guest, path};
+use std::path::Path;
+
+/// Arguments for the small guest with these kernel arguments.
+fn arguments(folder: &Path, append: &str, more: &[&str]) -> Vec<String> {
+    let (kernel, initrd) = (path(folder, "vmlinuz"), path(folder, "initrd"));
+    let line = format!("console=ttyS0 quiet {append}");
+    let all = ["--kernel", &kernel, "--initrd", &initrd, "--append", &line];
+    all.iter().chain(more).map(|text| (*text).to_owned()).collect()
+}
+
+fn run(append: &str, more: &[&str]) -> Option<End> {
+    let folder = guest("AMI_RUN_GUEST_SMALL")?;
+    Some(Launch::start(&arguments(&folder, append, more)).end())
+}
+
+/// The value that the guest gives for a check.
+fn value<'a>(end: &'a End, name: &str) -> &'a str {
+    let key = format!("check {name}: ");
+    let line = end.console.lines().find_map(|line| line.strip_prefix(&key));
+    line.unwrap_or_else(|| panic!("no {name}:\n{}\n{}", end.console, end.status)).trim()
+}
+
+#[test]
+fn cpus_memory_and_clock_are_as_asked_for() {
+    for (cpus, memory, least, most) in
+        [("1", "192M", 100, 192), ("2", "5G", 4700, 5120), ("8", "1G", 900, 1024)]
+    {
+        let checks = "check=cpus,cpu,memory,clock,firmware";
+        let Some(end) = run(checks, &["--cpus", cpus, "--memory", memory]) else { return };
+        assert_eq!(end.code, Some(0), "{}\n{}", end.console, end.status);
+        assert_eq!(value(&end, "cpus"), cpus);
+        let mib = value(&end, "memory").parse::<u64>().unwrap() / 1024;
+        assert!((least..=most).contains(&mib), "{mib} MiB of {memory}");
+        assert_eq!(value(&end, "clock"), "kvm-clock");
+        let packages = end.console.lines().filter(|line| line.contains("package 0 core")).count();
+        assert_eq!(packages.to_string(), cpus, "one socket of single cores:\n{}", end.console);
+        assert!(end.console.contains("complaints 0"), "{}", end.console);
+    }
+}
+
+#[test]
+fn a_disk_keeps_what_is_written_and_its_file_does_not_change() {
+    let Some(folder) = guest("AMI_RUN_GUEST_SMALL") else { return };
+    let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
+    let disk = temporary.path().join("disk.raw");
+    std::fs::write(&disk, vec![0x5a; 16 << 20]).unwrap();
+    let mut more = vec!["--cpus", "2", disk.to_str().unwrap()];
+    more.rotate_left(2);
+    let launch = Launch::start(&arguments(&folder, "check=disks,irqs io=vda", &more));
+    let end = launch.end();
+    assert_eq!(end.code, Some(0), "{}\n{}", end.console, end.status);
+    assert!(value(&end, "disks").starts_with("vda 16777216"), "{}", end.console);
+    assert!(value(&end, "io").starts_with("vda ok"), "{}", end.console);
+    assert!(end.console.contains("PCI-MSI") && end.console.contains("virtio0-req"), "{}", end.console);
+    assert!(std::fs::read(&disk).unwrap().iter().all(|byte| *byte == 0x5a), "the disk file has changed");
+}
+
+#[test]
+fn every_way_to_reboot_comes_back_up() {
+    for way in ["acpi", "kbd", "pci", "triple"] {
+        let Some(folder) = guest("AMI_RUN_GUEST_SMALL") else { return };
+        let mut launch =
+            Launch::start(&arguments(&folder, &format!("then=reboot:{way}"), &["--timeout", "400"]));
+        launch.wait_for("small: up");
+        launch.wait_for("small: up");
+    }
+}
+
+#[test]
+fn the_power_button_reaches_the_guest() {
+    let Some(folder) = guest("AMI_RUN_GUEST_SMALL") else { return };
+    let wait = "console:waiting for the power button";
+    let launch = Launch::start(&arguments(&folder, "wait=power", &["--wait-for", wait]));
+    let end = launch.end();
+    assert_eq!(end.code, Some(0), "{}\n{}", end.console, end.status);
+    assert!(end.console.contains("small: power button"), "{}", end.console);
+}
+
+#[test]
+fn a_halted_guest_runs_on_until_its_time_is_up() {
+    let Some(end) = run("then=halt", &["--timeout", "20"]) else { return };
+    assert_eq!(end.code, Some(5), "{}\n{}", end.console, end.status);
+}
+
+#[test]
+fn sigterm_asks_the_guest_to_power_off() {
+    let Some(folder) = guest("AMI_RUN_GUEST_SMALL") else { return };
+    let mut launch = Launch::start(&arguments(&folder, "wait=power", &[]));
+    launch.wait_for("waiting for the power button");
+    let pid = i32::try_from(launch.pid()).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid).unwrap(),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    let end = launch.end();
+    assert_eq!(end.code, Some(128 + 15), "{}\n{}", end.console, end.status);
+    assert!(end.console.contains("small: power button"), "{}", end.console);
+}

@@ -1,0 +1,77 @@
+//! Exit codes: what a script learns from a run.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// How a run ended, as its exit code says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    Success,
+    Refused,
+    CommandLine,
+    Host,
+    Guest,
+    Timeout,
+    EndedEarly,
+    Bug,
+    Signal(u8),
+}
+
+/// What `--help` says, in the order of the numbers.
+const TABLE: [(Code, &str); 8] = [
+    (Code::Success, "the guest powered itself off, or what was waited for was seen"),
+    (Code::Refused, "image or configuration refused"),
+    (Code::CommandLine, "command line"),
+    (Code::Host, "this computer can't: no KVM or an emulated one, permission, firmware, memory, disk full"),
+    (Code::Guest, "the guest failed: its CPU was shut down by a triple fault"),
+    (Code::Timeout, "--timeout"),
+    (Code::EndedEarly, "the guest ended before what was waited for"),
+    (Code::Bug, "a bug in ami-run"),
+];
+
+impl Code {
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Code::Success => 0,
+            Code::Refused => 1,
+            Code::CommandLine => 2,
+            Code::Host => 3,
+            Code::Guest => 4,
+            Code::Timeout => 5,
+            Code::EndedEarly => 6,
+            Code::Bug => 70,
+            Code::Signal(number) => number.saturating_add(128),
+        }
+    }
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> ExitCode {
+        ExitCode::from(code.number())
+    }
+}
+
+/// The table as `--help` prints it.
+pub(crate) fn table() -> String {
+    let mut text = String::from("Exit codes:\n");
+    let signals = ("128+n", "ended by signal n (141: standard output was closed)");
+    let rows = TABLE.iter().map(|(code, meaning)| (code.number().to_string(), *meaning));
+    for (number, meaning) in rows.chain([(signals.0.to_owned(), signals.1)]) {
+        // Writing to a String cannot fail.
+        writeln!(text, "  {number:>5}  {meaning}").unwrap_or_default();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_and_signals_are_added_to_128() {
+        let numbers: Vec<_> = TABLE.iter().map(|(code, _)| code.number()).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 70]);
+        assert_eq!(Code::Signal(15).number(), 143);
+        assert!(table().ends_with("  128+n  ended by signal n (141: standard output was closed)\n"));
+    }
+}

@@ -1,0 +1,41 @@
+//! A failed run in words: what is wrong, why, and what to do about it.
+
+use crate::exit::Code;
+use std::error::Error;
+
+/// What ends a run, and how it is told: `error: …`, `caused by: …`, `hint: …`.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    /// From the outermost to the innermost; none repeats the one before it.
+    pub(crate) causes: Vec<String>,
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into(), causes: Vec::new(), hint: None }
+    }
+
+    /// Adds an error and all that it says of its own causes.
+    pub(crate) fn because(mut self, error: &dyn Error) -> Failure {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            self.causes.push(error.to_string());
+            next = error.source();
+        }
+        self
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The failure in one line, for the JSON result.
+    pub(crate) fn line(&self) -> String {
+        let parts: Vec<_> = std::iter::once(&self.message).chain(&self.causes).map(String::as_str).collect();
+        parts.join(": ")
+    }
+}

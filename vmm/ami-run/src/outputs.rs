@@ -1,0 +1,67 @@
+//! Files that a launch writes: the console's log and the trace.
+
+use crate::args::Launch;
+use crate::exit::Code;
+use crate::failure::Failure;
+use crate::plan::Plan;
+use ami_run_models::trace::Trace;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    pub(crate) log: Option<File>,
+    pub(crate) trace: Option<Trace>,
+}
+
+/// Opens what was asked for, after a look that none of it is one of the launch's inputs.
+pub(crate) fn open(args: &Launch, plan: &Plan) -> Result<Outputs, Failure> {
+    let mut inputs = plan.inputs();
+    inputs.extend(args.image.as_deref());
+    if let Some(path) = &args.console_log {
+        spare(path, &inputs, "--console-log")?;
+    }
+    if let Some(to) = &args.trace {
+        inputs.extend(args.console_log.as_deref());
+        spare(&to.file, &inputs, "--trace")?;
+    }
+    let log = args
+        .console_log
+        .as_deref()
+        .map(|path| open_log(path).map_err(|cause| cannot_write("console log", path, &cause)));
+    let trace = args.trace.as_ref().map(|to| {
+        Trace::to_file(to.kinds, &to.file).map_err(|cause| cannot_write("trace", &to.file, &cause))
+    });
+    Ok(Outputs { log: log.transpose()?, trace: trace.transpose()? })
+}
+
+/// O_NONBLOCK: a named pipe that nobody reads is refused, and one that is read slowly never stops the machine.
+fn open_log(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options.open(path)
+}
+
+/// Refuses to write over a file that this launch needs, under whatever name.
+fn spare(path: &Path, others: &[&Path], option: &str) -> Result<(), Failure> {
+    let Ok(output) = fs::metadata(path) else {
+        return Ok(());
+    };
+    let same = |other: &&&Path| {
+        fs::metadata(other)
+            .is_ok_and(|it| it.is_file() && (it.dev(), it.ino()) == (output.dev(), output.ino()))
+    };
+    match others.iter().find(same) {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!("{option} would overwrite {}", other.display());
+            Err(Failure::new(Code::CommandLine, message).hint("name another file"))
+        }
+    }
+}
+
+fn cannot_write(what: &str, path: &Path, cause: &io::Error) -> Failure {
+    Failure::new(Code::Host, format!("cannot write the {what} {}", path.display())).because(cause)
+}

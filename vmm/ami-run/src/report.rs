@@ -1,0 +1,215 @@
+//! How a run ended: its exit code, and what is said of it in words or as JSON.
+
+use crate::args::{Launch, Output};
+use crate::exit::Code;
+use crate::failure::Failure;
+use crate::session::{Cause, Ended, Last, signal_name};
+use crate::{host, ui};
+use ami_run_machine::{ErrorKind, Exit, MachineError};
+use serde::Serialize;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How many of the console's last lines are repeated.
+const LAST_LINES: usize = 20;
+
+#[derive(Debug)]
+pub(crate) struct Report {
+    reason: &'static str,
+    outcome: Result<String, Failure>,
+    image_id: Option<String>,
+    console_log: Option<PathBuf>,
+    seconds: f64,
+    waited: Vec<Waited>,
+    /// None where they explain nothing.
+    last_lines: Option<Vec<String>>,
+}
+
+/// One `--wait-for`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Waited {
+    pattern: String,
+    seen: bool,
+    seconds: Option<f64>,
+}
+
+/// The object of `--output json`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Json<'a> {
+    result: &'static str,
+    exit_reason: &'static str,
+    exit_code: u8,
+    message: String,
+    image_id: Option<&'a str>,
+    instance_seconds: f64,
+    waited_for: &'a [Waited],
+    console_log: Option<&'a Path>,
+}
+
+impl Report {
+    /// A run that ended before the guest ran.
+    pub(crate) fn refused(args: &Launch, image_id: Option<String>, failure: Failure) -> Report {
+        let unseen = |text: &String| Waited { pattern: text.clone(), seen: false, seconds: None };
+        Report {
+            reason: reason_of(failure.code),
+            outcome: Err(failure),
+            image_id,
+            console_log: args.console_log.clone(),
+            seconds: 0.0,
+            waited: args.wait_for.iter().map(|pattern| unseen(&pattern.text)).collect(),
+            last_lines: None,
+        }
+    }
+
+    pub(crate) fn ended(args: &Launch, image_id: Option<String>, ended: &Ended) -> Report {
+        let waiting = ended.transcript.waits();
+        let (reason, outcome) = judge(args, ended, waiting);
+        let seconds = |one: &crate::console::Seen| {
+            one.at.map(|at| rounded(at.saturating_duration_since(ended.started).as_secs_f64()))
+        };
+        let waited = ended.transcript.waited().iter();
+        let telling = outcome.as_ref().is_err_and(|failure| !matches!(failure.code, Code::Signal(_)));
+        Report {
+            reason,
+            outcome,
+            image_id,
+            console_log: args.console_log.clone(),
+            seconds: rounded(ended.seconds),
+            waited: waited
+                .map(|one| Waited {
+                    pattern: one.pattern.text.clone(),
+                    seen: one.at.is_some(),
+                    seconds: seconds(one),
+                })
+                .collect(),
+            last_lines: telling.then(|| ended.transcript.last_lines(LAST_LINES)),
+        }
+    }
+
+    /// Says it, and gives the exit code.
+    pub(crate) fn tell(&self, output: Output) -> Code {
+        let mut code = Code::Success;
+        match &self.outcome {
+            Ok(message) => ui::status("stopped", message),
+            Err(failure) => {
+                if let Some(lines) = &self.last_lines {
+                    ui::last_lines(lines);
+                }
+                ui::failure(failure);
+                code = failure.code;
+            }
+        }
+        if output == Output::Json
+            && let Err(cause) = self.json(code).and_then(|json| ui::result(&json))
+        {
+            let failure = Failure::new(Code::Host, "cannot write the result to standard output");
+            ui::failure(&failure.because(&cause));
+            // What went wrong before is the graver news.
+            code = if code == Code::Success { Code::Host } else { code };
+        }
+        code
+    }
+
+    fn json(&self, code: Code) -> io::Result<String> {
+        let json = serde_json::to_string(&Json {
+            result: if self.outcome.is_ok() { "Succeeded" } else { "Failed" },
+            exit_reason: self.reason,
+            exit_code: code.number(),
+            message: self.outcome.as_ref().map_or_else(Failure::line, Clone::clone),
+            image_id: self.image_id.as_deref(),
+            instance_seconds: self.seconds,
+            waited_for: &self.waited,
+            console_log: self.console_log.as_deref(),
+        });
+        Ok(json?)
+    }
+}
+
+/// The reason of a run in which no guest ran.
+fn reason_of(code: Code) -> &'static str {
+    match code {
+        Code::Refused => "ImageRefused",
+        Code::CommandLine => "CommandLineRefused",
+        Code::Host => "HostRefused",
+        _ => "Bug",
+    }
+}
+
+type Verdict = (&'static str, Result<String, Failure>);
+
+/// What a run's end means.
+fn judge(args: &Launch, ended: &Ended, waiting: bool) -> Verdict {
+    let fail = |reason, code, message: &str| (reason, Err(Failure::new(code, message)));
+    match (ended.cause, &ended.last) {
+        (Some(Cause::AllSeen), _) => ("WaitSatisfied", Ok("what was waited for was seen".to_owned())),
+        (_, Last::Panicked) => fail("Bug", Code::Bug, "the machine's thread ended by a bug"),
+        (_, Last::Failed(cause)) => failed(cause),
+        (_, Last::Exit(Exit::Emulation(what))) => {
+            let message = format!("this computer's KVM cannot run an instruction of the guest: {what}");
+            let failure = Failure::new(Code::Host, message).hint(host::TESTBED);
+            ("EmulationFailure", Err(failure))
+        }
+        (Some(Cause::TimedOut), _) => {
+            let limit = args.timeout.unwrap_or_default().as_secs();
+            let unseen: Vec<_> = ended
+                .transcript
+                .waited()
+                .iter()
+                .filter(|one| one.at.is_none())
+                .map(|one| one.pattern.text.as_str())
+                .collect();
+            let what = if waiting {
+                format!("{} was not seen", unseen.join(", "))
+            } else {
+                "the guest still ran".to_owned()
+            };
+            fail("TimedOut", Code::Timeout, &format!("{what} after {limit} s (--timeout)"))
+        }
+        (Some(Cause::Signal(signal)), _) => {
+            let code = Code::Signal(u8::try_from(signal).unwrap_or_default());
+            fail("Signal", code, &format!("ended by {}", signal_name(signal)))
+        }
+        (Some(Cause::OutputClosed), _) => {
+            let code = Code::Signal(u8::try_from(libc::SIGPIPE).unwrap_or_default());
+            fail("OutputClosed", code, "nobody reads standard output any more")
+        }
+        (_, Last::Exit(Exit::TripleFault)) => {
+            fail("TripleFault", Code::Guest, "the guest failed: a triple fault shut its CPU down")
+        }
+        (Some(Cause::User), _) if waiting => {
+            fail("EndedByUser", Code::EndedEarly, "the guest was ended before what was waited for was seen")
+        }
+        (Some(Cause::User), _) => ("EndedByUser", Ok("the guest was ended at the terminal".to_owned())),
+        (None, Last::Exit(Exit::PoweredOff)) if waiting => fail(
+            "EndedEarly",
+            Code::EndedEarly,
+            "the guest powered itself off before what was waited for was seen",
+        ),
+        (None, Last::Exit(Exit::PoweredOff)) => ("PoweredOff", Ok("the guest powered itself off".to_owned())),
+        (None, Last::Exit(Exit::Stopped) | Last::Stuck) => {
+            fail("Bug", Code::Bug, "the machine stopped, and nothing had told it to")
+        }
+    }
+}
+
+/// A machine that could not be made, or could not go on.
+pub(crate) fn machine_failure(cause: &MachineError) -> Failure {
+    let (code, message) = match cause.kind() {
+        ErrorKind::Host => (Code::Host, "this computer cannot run the machine"),
+        ErrorKind::Image => (Code::Refused, "the machine cannot start what it was given"),
+        ErrorKind::Bug => (Code::Bug, "the machine failed by a bug"),
+    };
+    Failure::new(code, message).because(cause)
+}
+
+fn failed(cause: &MachineError) -> Verdict {
+    let failure = machine_failure(cause);
+    ("MachineFailed", Err(failure))
+}
+
+/// To the millisecond: more digits would be noise.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}

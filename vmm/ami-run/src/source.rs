@@ -1,0 +1,193 @@
+//! IMAGE: a description (image.json) or a disk file, told by what it holds.
+
+use crate::args::VERBS;
+use crate::exit::Code;
+use crate::failure::Failure;
+use ami_run_image::{BlockDeviceMapping, EbsBlockDevice, Image, ImageError};
+use std::fs::{self, File, FileType};
+use std::io::{self, IsTerminal as _, Read};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+
+/// Far above any description; what is larger is not one.
+const MAX_DESCRIPTION: u64 = 16 << 20;
+/// How far the first character of a description may be.
+const MAX_INDENT: u64 = 4096;
+/// How alike a name must be to be suggested: one letter in three may differ.
+const ALIKE: f64 = 0.66;
+
+/// What a bare disk file is called in the image that is assumed for it.
+pub(crate) const ASSUMED_ROOT: &str = "/dev/xvda";
+pub(crate) const ASSUMED_SNAPSHOT: &str = "snap-0";
+
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// `folder` is where its snapshots are looked for.
+    Description {
+        image: Image,
+        name: String,
+        folder: PathBuf,
+    },
+    Disk(PathBuf),
+}
+
+/// Opens what the command line names. `bare`: the verb was left out, so the name may be a mistyped verb.
+pub(crate) fn open(path: &Path, bare: bool) -> Result<Source, Failure> {
+    if path == Path::new("-") {
+        return from_standard_input();
+    }
+    let metadata = fs::metadata(path).map_err(|cause| missing(path, bare, &cause))?;
+    if let Some(what) = not_readable_as_image(metadata.file_type()) {
+        return Err(refuse_kind(path, what));
+    }
+    let mut file = File::open(path).map_err(|cause| unreadable(path, &cause))?;
+    if !is_description(path, &mut file).map_err(|cause| unreadable(path, &cause))? {
+        return Ok(Source::Disk(path.to_owned()));
+    }
+    // What was looked at is read again from the start: the file may be a device that cannot seek.
+    let file = File::open(path).map_err(|cause| unreadable(path, &cause))?;
+    let bytes = read_all(file).map_err(|cause| unreadable(path, &cause))?;
+    let name = path.display().to_string();
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    Ok(Source::Description { image: parse(&bytes, &name)?, name, folder })
+}
+
+/// The image that is assumed for a disk that none describes.
+pub(crate) fn assumed_image() -> Image {
+    let ebs = EbsBlockDevice { snapshot_id: Some(ASSUMED_SNAPSHOT.to_owned()), ..Default::default() };
+    let root = BlockDeviceMapping {
+        device_name: Some(ASSUMED_ROOT.to_owned()),
+        ebs: Some(ebs),
+        ..Default::default()
+    };
+    Image {
+        root_device_name: Some(ASSUMED_ROOT.to_owned()),
+        block_device_mappings: Some(vec![root]),
+        ..Default::default()
+    }
+}
+
+/// An image that cannot be launched, and which file says so.
+pub(crate) fn refuse(name: &str, cause: &ImageError) -> Failure {
+    let failure = Failure::new(Code::Refused, format!("cannot launch {name}")).because(cause);
+    match cause.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn from_standard_input() -> Result<Source, Failure> {
+    let name = "standard input".to_owned();
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        let failure = Failure::new(Code::CommandLine, "the image would be read from a terminal");
+        return Err(failure.hint("pipe it in: aws ec2 describe-images --image-ids ami-… | ami-run -"));
+    }
+    let bytes = read_all(stdin.lock()).map_err(|cause| unreadable(Path::new(&name), &cause))?;
+    Ok(Source::Description { image: parse(&bytes, &name)?, name, folder: PathBuf::from(".") })
+}
+
+fn parse(bytes: &[u8], name: &str) -> Result<Image, Failure> {
+    if bytes.is_empty() {
+        let failure = Failure::new(Code::Refused, format!("{name} is empty"));
+        return Err(failure.hint("`aws ec2 describe-images --image-ids ami-… --output json` writes an image"));
+    }
+    ami_run_image::parse(bytes).map_err(|cause| refuse(name, &cause))
+}
+
+fn read_all(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MAX_DESCRIPTION + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_DESCRIPTION {
+        return Err(io::Error::other("it has more than 16 MiB, so it is no image's description"));
+    }
+    Ok(bytes)
+}
+
+/// A description begins with `{`. A file called .json that does not is still no disk, but a broken description.
+fn is_description(path: &Path, file: &mut File) -> io::Result<bool> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+        return Ok(true);
+    }
+    let mut head = Vec::new();
+    file.take(MAX_INDENT).read_to_end(&mut head)?;
+    Ok(head.trim_ascii_start().first() == Some(&b'{'))
+}
+
+fn not_readable_as_image(kind: FileType) -> Option<&'static str> {
+    if kind.is_file() || kind.is_block_device() {
+        None
+    } else if kind.is_dir() {
+        Some("a directory")
+    } else if kind.is_fifo() {
+        Some("a named pipe")
+    } else if kind.is_socket() {
+        Some("a socket")
+    } else {
+        Some("a character device")
+    }
+}
+
+fn refuse_kind(path: &Path, what: &str) -> Failure {
+    let failure =
+        Failure::new(Code::Refused, format!("{} is {what}, not an image or a disk file", path.display()));
+    let inside = path.join("image.json");
+    if what == "a named pipe" {
+        failure.hint("pass - as the image to read it from standard input")
+    } else if inside.is_file() {
+        failure.hint(format!("did you mean {}?", inside.display()))
+    } else {
+        failure.hint("name an image.json or a raw disk file")
+    }
+}
+
+fn unreadable(path: &Path, cause: &io::Error) -> Failure {
+    Failure::new(Code::Refused, format!("cannot read {}", path.display())).because(cause)
+}
+
+fn missing(path: &Path, bare: bool, cause: &io::Error) -> Failure {
+    if cause.kind() != io::ErrorKind::NotFound {
+        return unreadable(path, cause);
+    }
+    let name = path.display();
+    // A word that looks like no file is as likely a mistyped command.
+    let word = bare && !path.to_string_lossy().contains(['/', '.']);
+    let failure = if word {
+        Failure::new(Code::CommandLine, format!("no such command or image: {name}"))
+    } else {
+        Failure::new(Code::Refused, format!("no such image: {name}"))
+    };
+    match suggestion(path, bare) {
+        Some(other) => failure.hint(format!("did you mean {other}?")),
+        None if word => failure.hint("`ami-run --help` lists the commands; an image is a file"),
+        None => failure,
+    }
+}
+
+/// "No such command" for a word that clap took for an image, when more words follow it that fit no launch.
+pub(crate) fn mistyped_verb(word: &Path) -> Option<Failure> {
+    match fs::metadata(word) {
+        Err(cause) if !word.to_string_lossy().starts_with('-') => Some(missing(word, true, &cause)),
+        _ => None,
+    }
+}
+
+/// The verb or the file beside it that is most like the name.
+fn suggestion(path: &Path, bare: bool) -> Option<String> {
+    let wanted = path.file_name()?.to_string_lossy().into_owned();
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let listed = if folder == Path::new("") { Path::new(".") } else { folder };
+    let files = fs::read_dir(listed).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let files = files.map(|name| folder.join(name).display().to_string());
+    let verbs = VERBS.iter().filter(|_| bare).map(|verb| (*verb).to_owned());
+    let score = |other: &String| {
+        let name = Path::new(other).file_name().unwrap_or_default().to_string_lossy();
+        strsim::normalized_damerau_levenshtein(&wanted, &name)
+    };
+    let scored = verbs.chain(files).map(|other| (score(&other), other));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 >= ALIKE).then_some(best.1)
+}

@@ -1,0 +1,116 @@
+//! All that ami-run says: status lines and errors on standard error, the JSON result on standard output.
+//!
+//! No other module prints. Text from outside (names in image.json, what the guest wrote) cannot carry control
+//! characters to the terminal; there is no colour.
+
+use crate::console::terminal;
+use crate::failure::Failure;
+use std::io::{self, Write as _};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+static START: OnceLock<Instant> = OnceLock::new();
+
+/// Whether the guest has left the terminal's cursor in the middle of a line.
+static MID_LINE: AtomicBool = AtomicBool::new(false);
+
+/// When the command started; the first call says when that was.
+pub(crate) fn start() -> Instant {
+    *START.get_or_init(Instant::now)
+}
+
+/// Sends warnings to standard error, and more where AMI_RUN_LOG or RUST_LOG asks for it.
+pub(crate) fn log_warnings() {
+    let wanted = std::env::var("AMI_RUN_LOG").or_else(|_| std::env::var("RUST_LOG"));
+    env_logger::Builder::new()
+        .parse_filters(wanted.as_deref().unwrap_or("warn"))
+        .format(|_, record| {
+            let level = if record.level() == log::Level::Warn {
+                "warning".to_owned()
+            } else {
+                record.level().to_string().to_lowercase()
+            };
+            say(&format!("{level}: {}", clean(&record.args().to_string())));
+            Ok(())
+        })
+        .init();
+}
+
+/// One line for one phase, with the time since the command started.
+pub(crate) fn status(phase: &str, text: &str) {
+    let seconds = start().elapsed().as_secs_f64();
+    say(&format!("{phase:<9}  {}  {seconds:.1}s", clean(text)));
+}
+
+/// A line that stands by itself.
+pub(crate) fn note(text: &str) {
+    say(&clean(text));
+}
+
+pub(crate) fn failure(failure: &Failure) {
+    say(&format!("error: {}", clean(&failure.message)));
+    for cause in &failure.causes {
+        say(&format!("  caused by: {}", indent(&clean(cause))));
+    }
+    if let Some(hint) = &failure.hint {
+        say("");
+        say(&format!("hint: {}", clean(hint)));
+    }
+}
+
+/// What the console showed last.
+pub(crate) fn last_lines(lines: &[String]) {
+    if lines.is_empty() {
+        say("the guest wrote nothing to its console");
+        return;
+    }
+    say("the console's last lines:");
+    for line in lines {
+        say(&format!("  | {}", clean(line)));
+    }
+}
+
+/// The result on standard output, and nothing else there.
+pub(crate) fn result(json: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{json}")?;
+    out.flush()
+}
+
+/// Tells where the guest's output on a terminal has left the cursor.
+pub(crate) fn console_showed(last: u8) {
+    MID_LINE.store(!matches!(last, b'\n' | b'\r'), Ordering::Relaxed);
+}
+
+/// Several lines stand below each other, also on a terminal in raw mode.
+fn say(text: &str) {
+    let end = if terminal::is_raw() { "\r\n" } else { "\n" };
+    let before = if MID_LINE.swap(false, Ordering::Relaxed) { end } else { "" };
+    let line = format!("{before}{}{end}", text.replace('\n', end));
+    // Nothing can be done about a closed standard error, and nobody could be told.
+    io::stderr().lock().write_all(line.as_bytes()).unwrap_or_default();
+}
+
+fn indent(text: &str) -> String {
+    text.replace('\n', "\n    ")
+}
+
+/// The text with control characters spelt out.
+fn clean(text: &str) -> String {
+    let plain = |c: char| c == '\n' || c == '\t' || !c.is_control();
+    if text.chars().all(plain) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if plain(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_spelt_out() {
+        assert_eq!(clean("a\u{1b}[31mb\n\tc\u{9b}…"), "a\\u{1b}[31mb\n\tc\\u{9b}…");
+    }
+}

@@ -1,0 +1,202 @@
+//! Values of options: from what was typed to a type that needs no second look.
+
+use ami_run_models::trace::Kinds;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a guest's memory may be at least: SeaBIOS and a boot sector run in this.
+const MIN_MEMORY_MIB: u64 = 16;
+
+/// `--snapshot SNAP=FILE`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SnapshotFile {
+    pub(crate) id: String,
+    pub(crate) file: PathBuf,
+}
+
+/// `--trace KIND[,KIND]=FILE`
+#[derive(Clone, Debug)]
+pub(crate) struct TraceTo {
+    pub(crate) kinds: Kinds,
+    pub(crate) file: PathBuf,
+}
+
+/// `--wait-for console:REGEX`
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern {
+    /// As it was typed.
+    pub(crate) text: String,
+    pub(crate) regex: regex::bytes::Regex,
+}
+
+/// `--escape KEY`: a control character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EscapeKey(pub(crate) u8);
+
+impl EscapeKey {
+    pub(crate) fn name(self) -> String {
+        format!("Ctrl-{}", char::from(self.0 | 0x40))
+    }
+}
+
+/// A size of memory in MiB.
+pub(crate) fn memory(text: &str) -> Result<u64, String> {
+    let upper = text.to_ascii_uppercase();
+    let short = upper.strip_suffix("IB").unwrap_or(&upper);
+    let (number, unit) = match (short.strip_suffix('G'), short.strip_suffix('M')) {
+        (Some(number), _) => (number, 1024),
+        (_, Some(number)) => (number, 1),
+        _ => (upper.as_str(), 1),
+    };
+    let mib = digits(number).and_then(|n| n.checked_mul(unit)).ok_or("give MiB, or a number with M or G")?;
+    // Bytes of it must fit, too.
+    if !(MIN_MEMORY_MIB..=u64::MAX >> 20).contains(&mib) {
+        return Err(format!("{mib} MiB is not a guest's memory: give {MIN_MEMORY_MIB}M or more"));
+    }
+    Ok(mib)
+}
+
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match (text.strip_suffix('s'), text.strip_suffix('m'), text.strip_suffix('h')) {
+        (Some(number), _, _) => (number, 1),
+        (_, Some(number), _) => (number, 60),
+        (_, _, Some(number)) => (number, 3600),
+        _ => (text, 1),
+    };
+    // A century is for ever, and can be added to any clock's time.
+    let century = 100 * 366 * 24 * 3600;
+    match digits(number).and_then(|n| n.checked_mul(unit)) {
+        Some(seconds) => Ok(Duration::from_secs(seconds.min(century))),
+        None => Err("give seconds, or a number with s, m or h, such as 90s or 5m".to_owned()),
+    }
+}
+
+/// A duration that is not zero.
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("nothing can be seen in no time: give 1s or more".to_owned()),
+        some => Ok(some),
+    }
+}
+
+fn digits(text: &str) -> Option<u64> {
+    // `parse` would take a plus sign.
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+pub(crate) fn snapshot(text: &str) -> Result<SnapshotFile, String> {
+    let (id, file) = named_file(text, "SNAP=FILE, such as snap-0123456789abcdef0=root.raw")?;
+    if !id.starts_with("snap-") {
+        return Err(format!("`{id}` is not a snapshot id: give the image's own, which begins with `snap-`"));
+    }
+    Ok(SnapshotFile { id: id.to_owned(), file })
+}
+
+pub(crate) fn trace(text: &str) -> Result<TraceTo, String> {
+    let (kinds, file) = named_file(text, "KIND[,KIND]=FILE, such as exits,pci=trace.txt")?;
+    Ok(TraceTo { kinds: kinds.parse()?, file })
+}
+
+fn named_file<'a>(text: &'a str, form: &str) -> Result<(&'a str, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name, PathBuf::from(file))),
+        _ => Err(format!("give {form}")),
+    }
+}
+
+pub(crate) fn pattern(text: &str) -> Result<Pattern, String> {
+    let Some(expression) = text.strip_prefix("console:") else {
+        return Err(
+            "only the console can be waited for: give console:REGEX, such as console:login:".to_owned()
+        );
+    };
+    if expression.is_empty() {
+        return Err("an empty pattern is always seen: give console:REGEX".to_owned());
+    }
+    let built = regex::bytes::RegexBuilder::new(expression).multi_line(true).crlf(true).build();
+    match built {
+        Ok(regex) => Ok(Pattern { text: text.to_owned(), regex }),
+        Err(cause) => Err(cause.to_string()),
+    }
+}
+
+pub(crate) fn escape_key(text: &str) -> Result<EscapeKey, String> {
+    let lower = text.to_ascii_lowercase();
+    let key = lower.strip_prefix("ctrl-").or_else(|| lower.strip_prefix('^')).map(str::as_bytes);
+    match key {
+        // What an Enter key sends cannot be an escape key.
+        Some([b'j' | b'm']) => Err("that is the Enter key: choose another".to_owned()),
+        Some([key @ (b'a'..=b'z' | b'\\'..=b'_')]) => Ok(EscapeKey(key & 0x1f)),
+        _ => Err("give ctrl- and a letter or one of \\ ] ^ _, such as ctrl-t".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_in_mib_unless_it_says_otherwise() {
+        let good = [("512", 512), ("512M", 512), ("2G", 2048), ("1g", 1024), ("3GiB", 3072), ("64mib", 64)];
+        for (text, mib) in good {
+            assert_eq!(memory(text), Ok(mib), "{text}");
+        }
+        for bad in [
+            "",
+            "G",
+            "-1",
+            "+1",
+            "1.5G",
+            "0",
+            "15M",
+            "2T",
+            "1 G",
+            "18446744073709551615G",
+            "99999999999999999",
+        ] {
+            assert!(memory(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_are_in_seconds_unless_they_say_otherwise() {
+        let seconds = |n| Ok(Duration::from_secs(n));
+        for (text, n) in [("90", 90), ("90s", 90), ("5m", 300), ("2h", 7200), ("0", 0)] {
+            assert_eq!(duration(text), seconds(n), "{text}");
+        }
+        for bad in ["", "s", "1d", "-5", "1.5s", "5ms", "99999999999999999999"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert!(timeout("0s").is_err());
+    }
+
+    #[test]
+    fn snapshots_and_traces_name_a_file() {
+        let given = snapshot("snap-1=a=b.raw").unwrap();
+        assert_eq!((given.id.as_str(), given.file), ("snap-1", PathBuf::from("a=b.raw")));
+        for bad in ["snap-1", "snap-1=", "=x", "vol-1=x"] {
+            assert!(snapshot(bad).is_err(), "{bad}");
+        }
+        assert_eq!(trace("exits,irq=out").unwrap().kinds, Kinds::EXITS | Kinds::IRQ);
+        assert!(trace("smoke=out").unwrap_err().contains("choose from"));
+    }
+
+    #[test]
+    fn patterns_match_lines_that_end_in_any_way() {
+        let prompt = pattern("console:^login: $").unwrap();
+        assert!(prompt.regex.is_match(b"Debian\r\nlogin: \r\n"));
+        for bad in ["login:", "console:", "console:(", "ssh"] {
+            assert!(pattern(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn escape_keys_are_control_characters() {
+        assert_eq!(escape_key("ctrl-a"), Ok(EscapeKey(1)));
+        assert_eq!(escape_key("Ctrl-]").unwrap().name(), "Ctrl-]");
+        assert_eq!(escape_key("^T").unwrap().name(), "Ctrl-T");
+        for bad in ["a", "ctrl-", "ctrl-aa", "ctrl-1", "ctrl-m", "alt-x"] {
+            assert!(escape_key(bad).is_err(), "{bad}");
+        }
+    }
+}
