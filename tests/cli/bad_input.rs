@@ -1,1 +1,261 @@
-//! x
+//! What the command refuses: one clear message, the exit code of the table, nothing left behind.
+
+use crate::guest::Guest;
+use crate::run::{Ended, Place, has_kvm, run, skip};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+const IMAGE: &str = r#"{"Images": [{"ImageId": "ami-1", "Architecture": "x86_64", "RootDeviceName": "/dev/xvda",
+  "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-1", "VolumeSize": 8}}]}]}"#;
+
+/// Arguments, files, exit code, and what the message holds.
+type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], i32, &'static [&'static str]);
+
+const CASES: &[Case] = &[
+    // The command line.
+    (&[], &[], 2, &["Usage: ami-run"]),
+    (&["--cpus", "0", "d.raw"], &[], 2, &["invalid value '0' for '--cpus <N>'"]),
+    (&["--cpus", "65", "d.raw"], &[], 2, &["1..=64"]),
+    (&["--memory", "1Q", "d.raw"], &[], 2, &["--memory <SIZE>", "a number with M or G"]),
+    (&["--memory", "1M", "d.raw"], &[], 2, &["give 16M or more"]),
+    (&["--timeout", "0", "d.raw"], &[], 2, &["--timeout <DURATION>"]),
+    (&["--wait-for", "login:", "d.raw"], &[], 2, &["give console:REGEX"]),
+    (&["--wait-for", "console:(", "d.raw"], &[], 2, &["unclosed group"]),
+    (&["--snapshot", "vol-1=x", "d.raw"], &[], 2, &["`vol-1` is not a snapshot id"]),
+    (&["--escape", "enter", "d.raw"], &[], 2, &["such as ctrl-t"]),
+    (&["--trace", "smoke=x", "d.raw"], &[], 2, &["choose from exits, pci, fwcfg, irq"]),
+    (&["--firmware", "f", "--kernel", "k"], &[], 2, &["cannot be used with"]),
+    (&["--append", "x", "d.raw"], &[], 2, &["--kernel <FILE>"]),
+    (&["--nonsense", "d.raw"], &[], 2, &["unexpected argument '--nonsense'"]),
+    (&["lunch"], &[], 2, &["no such command or image: lunch", "hint: did you mean launch?"]),
+    (&["lunch", "d.raw"], &[("d.raw", "")], 2, &["no such command or image: lunch"]),
+    (
+        &["i.json", "--snapshot", "snap-2=x"],
+        &[("i.json", IMAGE)],
+        2,
+        &["is not the image's", "the image has snap-1"],
+    ),
+    (
+        &["i.json", "--snapshot", "snap-1=x", "--snapshot", "snap-1=y"],
+        &[("i.json", IMAGE)],
+        2,
+        &["given twice"],
+    ),
+    (&["d.raw", "--snapshot", "snap-1=x"], &[("d.raw", "")], 2, &["there is no image.json"]),
+    // The image.
+    (&["imgae.json"], &[("image.json", "{}")], 1, &["no such image: imgae.json", "did you mean image.json?"]),
+    (&["."], &[("image.json", "{}")], 1, &[". is a directory", "did you mean ./image.json?"]),
+    (&["e.json"], &[("e.json", "")], 1, &["e.json is empty"]),
+    (&["e.raw"], &[("e.raw", "")], 1, &["e.raw is empty"]),
+    (&["odd.raw"], &[("odd.raw", "odd")], 1, &["3 bytes, not a multiple of 512"]),
+    (
+        &["x.json"],
+        &[("x.json", "{\"ImageId\":\n  oops}")],
+        1,
+        &["cannot launch x.json", "line 2, column 3: "],
+    ),
+    (
+        &["x.json"],
+        &[("x.json", "Images:\n- ImageId: ami-1\n")],
+        1,
+        &["line 1, column 1: ", "describe-images"],
+    ),
+    (&["x"], &[("x", "  {\"Reservations\": []}")], 1, &["it has `Reservations`"]),
+    (&["i.json"], &[("i.json", r#"{"Images": []}"#)], 1, &["list is empty", "the region"]),
+    (
+        &["i.json"],
+        &[("i.json", r#"{"ImageId": "ami-1", "Architecture": "i386", "RootDeviceName": "/dev/xvda"}"#)],
+        1,
+        &["the image is for i386, and this computer is x86_64", "hint: take the image's x86_64 build"],
+    ),
+    (
+        &["i.json"],
+        &[("i.json", IMAGE)],
+        1,
+        &[
+            "no disk file holds snapshot snap-1",
+            "no ./snap-1.raw",
+            "no ./snap-1.img",
+            "coldsnap download snap-1",
+        ],
+    ),
+    (
+        &["i.json"],
+        &[("i.json", IMAGE), ("snap-1.qcow2", "x")],
+        1,
+        &["./snap-1.qcow2, a format that is not supported yet", "qemu-img convert -O raw ./snap-1.qcow2"],
+    ),
+    (
+        &["i.json", "--snapshot", "snap-1=no.raw"],
+        &[("i.json", IMAGE)],
+        1,
+        &["no.raw as volume /dev/xvda", "No such file"],
+    ),
+    (&["i.json"], &[("i.json", IMAGE), ("snap-1.raw", "")], 1, &["./snap-1.raw is empty"]),
+    (&["--kernel", "no"], &[], 1, &["cannot start the kernel no", "No such file"]),
+    (&["--kernel", "k"], &[("k", "echo hello, this is a script")], 1, &["k is not a kernel"]),
+    // This computer.
+    (&["--memory", "1000000G", "d.raw"], &[("d.raw", "")], 3, &["--memory: ", "more than this computer has"]),
+    (&["--firmware", "no", "d.raw"], &[("d.raw", SECTOR)], 3, &["there is no firmware", "cannot read no"]),
+];
+
+/// As many zeroes as a disk has at least.
+const SECTOR: &str = concat_zeroes();
+
+const fn concat_zeroes() -> &'static str {
+    match std::str::from_utf8(&[0; 512]) {
+        Ok(text) => text,
+        Err(_) => "",
+    }
+}
+
+fn check(ended: &Ended, what: &str, code: i32, fragments: &[&str]) {
+    assert_eq!(ended.code, Some(code), "{what}: {}", ended.err);
+    for fragment in fragments {
+        assert!(ended.err.contains(fragment), "{what}: no {fragment:?} in: {}", ended.err);
+    }
+    assert_eq!(ended.out, "", "{what}");
+    assert!(!ended.err.contains("panicked"), "{what}: {}", ended.err);
+}
+
+#[test]
+fn mistakes_are_told_with_the_code_of_the_table() {
+    for (arguments, files, code, fragments) in CASES {
+        let place = Place::new();
+        for (name, content) in *files {
+            place.write(name, content);
+        }
+        let ended = run(place.command(arguments));
+        let what = format!("ami-run {}", arguments.join(" "));
+        check(&ended, &what, *code, fragments);
+        let given: Vec<_> = files.iter().map(|(name, _)| *name).collect();
+        assert!(place.leftovers(&given).is_empty(), "{what}: {:?}", place.leftovers(&given));
+    }
+}
+
+#[test]
+fn a_named_pipe_is_refused_without_waiting_for_its_writer() {
+    let place = Place::new();
+    assert!(Command::new("mkfifo").arg(place.inputs().join("pipe")).status().unwrap().success());
+    check(&run(place.command(&["pipe"])), "pipe", 1, &["pipe is a named pipe", "pass - as the image"]);
+}
+
+#[test]
+fn an_image_on_standard_input_has_its_snapshots_in_the_current_folder() {
+    let place = Place::new();
+    let image = place.write("image", IMAGE);
+    let mut command = place.command(&["-"]);
+    command.stdin(fs::File::open(image).unwrap());
+    check(&run(command), "-", 1, &["there is no ./snap-1.raw"]);
+    let mut command = place.command(&["-"]);
+    command.stdin(Stdio::null());
+    check(&run(command), "-", 1, &["standard input is empty"]);
+}
+
+#[test]
+fn files_that_are_read_are_not_written() {
+    if !has_kvm() {
+        return;
+    }
+    for option in [&["--console-log", "guest"][..], &["--trace", "exits=guest"]] {
+        let place = Place::new();
+        let ended = run(place.guest(Guest::default().power_off(), option));
+        check(&ended, option[0], 2, &["would overwrite guest"]);
+        assert_eq!(fs::read(place.inputs().join("guest")).unwrap(), Guest::default().power_off().elf());
+    }
+    let place = Place::new();
+    let twice = ["--console-log", "x", "--trace", "exits=x"];
+    check(&run(place.guest(Guest::default().power_off(), &twice)), "x", 2, &["--trace would overwrite x"]);
+    assert!(place.leftovers(&["guest"]).is_empty());
+}
+
+#[test]
+fn folders_that_cannot_be_written_are_named() {
+    if !has_kvm() {
+        return;
+    }
+    let place = Place::new();
+    let ended = run(place.guest(Guest::default().power_off(), &["--console-log", "guest/log"]));
+    check(&ended, "log", 3, &["cannot write the console log guest/log", "Not a directory"]);
+    place.write("d.raw", SECTOR);
+    let mut command = place.command(&["d.raw"]);
+    command.env("TMPDIR", "/proc");
+    check(&run(command), "TMPDIR", 3, &["private file of 512 bytes in /proc"]);
+}
+
+#[test]
+fn without_any_home_everything_works() {
+    if !has_kvm() {
+        return;
+    }
+    let place = Place::new();
+    let mut command = place.guest(Guest::default().say("here").power_off(), &[]);
+    command.env_remove("HOME").env_remove("TMPDIR");
+    let ended = run(command);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "here"), "{}", ended.err);
+}
+
+#[test]
+fn a_kvm_that_only_emulates_is_told_and_remembered() {
+    if !has_kvm() {
+        return;
+    }
+    let place = Place::new();
+    place.write("guest", Guest::default().power_off().elf());
+    for _ in 0..2 {
+        let ended = run(place.command(&["--kernel", "guest", "--memory", "64"]));
+        let kept = fs::read_to_string(place.inputs().join("../home/.cache/ami-run/kvm")).unwrap();
+        if kept.ends_with(" real\n") {
+            assert_eq!(ended.code, Some(0), "{}", ended.err);
+        } else {
+            check(&ended, "probe", 3, &["only emulates", "tests/testbed/run -- ami-run", "--force"]);
+        }
+    }
+    assert!(place.leftovers(&["guest"]).is_empty());
+}
+
+#[test]
+fn a_computer_without_kvm_is_told_what_to_do() {
+    let place = Place::new();
+    place.write("guest", Guest::default().power_off().elf());
+    let mut command = Command::new("unshare");
+    place.prepare(&mut command);
+    let hide = r#"mount -t tmpfs none /dev && exec "$0" "$@""#;
+    command.args(["--mount", "sh", "-c", hide, env!("CARGO_BIN_EXE_ami-run"), "--kernel", "guest"]);
+    match run(command) {
+        ended if ended.err.contains("unshare") || ended.err.contains("mount") => skip(&ended.err),
+        ended => check(&ended, "no /dev/kvm", 3, &["cannot open /dev/kvm", "No such file", "\nhint: "]),
+    }
+}
+
+#[test]
+fn a_user_without_permission_is_told_the_group() {
+    let public = tempfile::tempdir().unwrap();
+    let program = public.path().join("ami-run");
+    // By another process: a file that is open for writing here is busy in what other tests start meanwhile.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_ami-run")).arg(&program).status().unwrap().success());
+    fs::write(public.path().join("guest"), Guest::default().power_off().elf()).unwrap();
+    fs::set_permissions(public.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let open_to_all = fs::metadata("/dev/kvm").is_ok_and(|node| node.permissions().mode() & 0o006 != 0);
+    if open_to_all || !has_kvm() {
+        return skip("everybody may use /dev/kvm here, or nobody");
+    }
+    let mut command = Command::new(program);
+    command
+        .current_dir(public.path())
+        .stdin(Stdio::null())
+        .args(["--kernel", "guest", "--memory", "64"])
+        .uid(65534);
+    command.gid(65534).stdout(Stdio::null()).stderr(Stdio::null());
+    if command.status().is_err() {
+        return skip("only root can become somebody else");
+    }
+    check(
+        &run(command),
+        "nobody",
+        3,
+        &["cannot open /dev/kvm", "Permission denied", "usermod -aG ", " $USER"],
+    );
+}

@@ -2,13 +2,13 @@
 
 use crate::guest::Guest;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Ends a broken test; nothing that works takes as long on the slowest machine.
-pub(crate) const BOUND: Duration = Duration::from_secs(120);
+pub(crate) const BOUND: Duration = Duration::from_secs(300);
 
 /// A folder for inputs and, apart from it, all folders that a program may write to by itself.
 pub(crate) struct Place {
@@ -112,7 +112,7 @@ pub(crate) fn end(child: &mut Child) -> ExitStatus {
 }
 
 /// Reads until the text has come; returns all that was read.
-pub(crate) fn read_until(from: &mut impl std::io::Read, text: &str) -> String {
+pub(crate) fn read_until(from: &mut impl Read, text: &str) -> String {
     let mut all = Vec::new();
     let mut buffer = [0; 1024];
     while !String::from_utf8_lossy(&all).contains(text) {
@@ -124,7 +124,7 @@ pub(crate) fn read_until(from: &mut impl std::io::Read, text: &str) -> String {
 }
 
 /// Everything that still comes.
-pub(crate) fn rest(mut from: impl std::io::Read) -> String {
+pub(crate) fn rest(mut from: impl Read) -> String {
     let mut all = Vec::new();
     from.read_to_end(&mut all).unwrap();
     String::from_utf8_lossy(&all).into_owned()
@@ -143,5 +143,6 @@ pub(crate) fn has_kvm() -> bool {
 
 pub(crate) fn skip(why: &str) {
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    writeln!(std::io::stderr(), "skipped: {name}: {why}").unwrap();
+    let mut uncaptured = std::io::stderr();
+    writeln!(uncaptured, "skipped: {name}: {why}").unwrap();
 }

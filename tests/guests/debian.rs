@@ -25,8 +25,8 @@ fn stock_debian_boots_works_reboots_and_powers_off() {
     assert!(first.contains("SeaBIOS") && first.contains("GRUB"), "{first}");
     log_in(&mut launch);
     // Until it is done, cloud-init writes to the console between our lines.
-    launch.shell("cloud-init status --wait > /root/cloud-init.txt");
-    assert_eq!(launch.shell("tail -n 1 /root/cloud-init.txt"), "status: done");
+    launch.shell("cloud-init status --wait > /var/tmp/cloud-init.txt");
+    assert_eq!(launch.shell("tail -n 1 /var/tmp/cloud-init.txt"), "status: done");
     assert_eq!(launch.shell("nproc"), "2");
     let kib: u64 = launch.shell("awk '/MemTotal/ {print $2}' /proc/meminfo").parse().unwrap();
     assert!((4700 << 10..5 << 20).contains(&kib), "{kib} KiB of 5 GiB");
@@ -44,15 +44,15 @@ fn stock_debian_boots_works_reboots_and_powers_off() {
     let complaints = launch.shell("dmesg | grep -ciE 'firmware bug|acpi (bios )?error|bios bug|call trace'");
     assert_eq!(complaints, "0");
     assert_eq!(launch.shell("systemctl is-system-running --wait"), "running");
-    launch.shell("fio --name=t --filename=/root/t --size=32m --rw=randwrite --bs=4k --verify=crc32c --end_fsync=1 > /root/fio.txt 2>&1; echo $? >> /root/fio.txt");
-    assert_eq!(launch.shell("tail -n 1 /root/fio.txt"), "0");
-    launch.shell("echo kept > /root/mark; sync");
+    launch.shell("fio --name=t --filename=/var/tmp/t --size=32m --rw=randwrite --bs=4k --verify=crc32c --end_fsync=1 > /var/tmp/fio.txt 2>&1; echo $? >> /var/tmp/fio.txt");
+    assert_eq!(launch.shell("tail -n 1 /var/tmp/fio.txt"), "0");
+    launch.shell("echo kept > /var/tmp/mark; sync");
 
     launch.type_in("reboot\n");
     let second = launch.wait_for("Linux version");
     assert!(second.contains("SeaBIOS") && second.contains("GRUB"), "the firmware runs again: {second}");
     log_in(&mut launch);
-    assert_eq!(launch.shell("cat /root/mark"), "kept");
+    assert_eq!(launch.shell("cat /var/tmp/mark"), "kept");
     launch.type_in("poweroff\n");
     let end = launch.end();
     assert_eq!(end.code, Some(0), "{}", end.status);

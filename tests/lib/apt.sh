@@ -85,12 +85,14 @@ codename() {
 # The machine's entries for the distribution itself, as apt reads them: lines
 # of `URI SUITE COMPONENT`.
 own_entries() {
-    local name
+    local name entries
     name=$(codename)
     # shellcheck disable=SC2016  # apt expands these
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(CODENAME)' \
+    entries=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(CODENAME)' \
         'Created-By: Packages' |
-        awk -v name="$name" 'index($2, name) == 1 || index($4, name) == 1 {print $1, $2, $3}' | sort -u
+        awk -v name="$name" 'index($2, name) == 1 || index($4, name) == 1 {print $1, $2, $3}' | sort -u)
+    [[ $entries ]] || die "apt has no source for $name: add the distribution's own to /etc/apt/sources.list"
+    echo "$entries"
 }
 
 # The key file that the machine's sources name for a URI, if they name one;
@@ -118,23 +120,28 @@ apt_folder() {
     echo "$folder"
 }
 
+# source_lines ARCH: for entries on standard input, the lines of a source list.
+source_lines() {
+    local uri suite component key flags
+    while read -r uri suite component; do
+        key=$(signing_key "$uri")
+        flags="${1:+ arch=$1}${key:+ signed-by=$key}"
+        echo "deb ${flags:+[${flags# }] }$uri $suite $component"
+    done
+}
+
 # write_sources FOLDER ARCH KIND: the distribution's own entries, and with KIND
 # `backports` its backports beside them. Also sets `private_options`, which
 # point apt at FOLDER and, with an ARCH, at a machine of that architecture
 # where nothing is installed.
 write_sources() {
-    local folder=$1 arch=$2 kind=$3 entries uri suite component key flags name
+    local folder=$1 arch=$2 kind=$3 entries name
     name=$(codename)
     entries=$(own_entries)
-    [[ $entries ]] || die "apt has no source for $name: add the distribution's own to /etc/apt/sources.list"
     if [[ $kind == backports ]]; then
         entries+=$'\n'$(awk -v name="$name" '$2 == name {print $1, name "-backports", $3}' <<<"$entries")
     fi
-    while read -r uri suite component; do
-        key=$(signing_key "$uri")
-        flags=${arch:+arch=$arch}${key:+ signed-by=$key}
-        echo "deb ${flags:+[$flags] }$uri $suite $component"
-    done <<<"$entries" >"$folder/sources/own.list"
+    source_lines "$arch" <<<"$entries" >"$folder/sources/own.list"
     private_options=("${lock_options[@]}" -o Dir::Etc::SourceList=/dev/null
         -o "Dir::Etc::SourceParts=$folder/sources" -o "Dir::State::lists=$folder/lists"
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=

@@ -15,7 +15,10 @@ find_machine() {
     [[ ! -e $machine ]] || return 0
     mkdir -p "$cache/testbed"
     exec 8>"$cache/testbed/machine.lock"
-    flock 8
+    flock -n 8 || {
+        say "waiting for another run to make the nested machine's kernel and initramfs"
+        flock 8
+    }
     if [[ ! -e $machine ]]; then
         "$testbed/../lib/need" cpio kmod xz-utils zstd
         say "making the nested machine's kernel and initramfs (once, about 20 s)"
@@ -75,7 +78,8 @@ make_initramfs() {
     # shellcheck disable=SC2086  # lists
     {
         add_modules "$version" boot $boot_modules
-        add_modules "$version" rest $kvm_modules $more_modules
+        add_modules "$version" kvm $kvm_modules
+        add_modules "$version" more $more_modules
     }
     (cd initramfs.tree && find . | cpio -o -H newc -R 0:0 --quiet) >initramfs
 }

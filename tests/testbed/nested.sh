@@ -40,14 +40,14 @@ write_instructions() {
     visible_folders >"$work/in/visible"
     printf '%s\n' "${shares[@]}" | sed '/^$/d' >"$work/in/shares"
     if [[ $terminal ]]; then stty size <&3 >"$work/in/terminal"; fi
-    if [[ ${root_folder:-/} != / ]]; then : >"$work/in/foreign"; fi
+    if [[ $root_folder != / ]]; then : >"$work/in/foreign"; fi
 }
 
 # The repository and the caller's folder, where they would not be seen anyway.
 visible_folders() {
     local folder
     for folder in "$(realpath "$testbed/../..")" "$(realpath "$PWD")"; do
-        if [[ ${root_folder:-/} != / || $folder == /tmp/* || $folder == /run/* ]]; then
+        if [[ $root_folder != / || $folder == /tmp/* || $folder == /run/* ]]; then
             echo "$folder"
         fi
     done
@@ -85,9 +85,9 @@ machine_command_line() {
     options+=("${port[@]}")
     share_options in "$work/in" read-only
     options+=("${share[@]}")
-    share_options root "${root_folder:-/}" read-only
+    share_options root "$root_folder" read-only
     options+=("${share[@]}")
-    if [[ ${root_folder:-/} != / ]]; then
+    if [[ $root_folder != / ]]; then
         share_options host / read-only
         options+=("${share[@]}")
     fi
@@ -205,6 +205,8 @@ run_nested() {
     trap 'exit 141' PIPE
     trap 'exit 143' TERM
     find_machine "$arch"
+    root_folder=/
+    if [[ $arch != "$(uname -m)" ]]; then find_foreign_root; fi
     make_work_folder
     write_instructions "$@"
     machine_command_line

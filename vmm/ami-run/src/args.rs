@@ -88,6 +88,18 @@ pub(crate) enum Output {
     Json,
 }
 
+const ENVIRONMENT: &str = "\
+Environment:
+  TMPDIR       where guests' writes are kept while they run (/var/tmp)
+  AMI_RUN_LOG  what is logged on standard error: error, warn, info or debug (warn);
+               RUST_LOG is read without it
+";
+
+/// Everything that `--help` says after the options.
+fn epilogue() -> String {
+    format!("{EXAMPLES}\n{ENVIRONMENT}\n{}", exit::table())
+}
+
 /// Launch an EC2 machine image (AMI) on this computer, as EC2 would.
 ///
 /// The guest's console is standard input and output. What the guest writes to its disks goes to a private file
@@ -100,7 +112,7 @@ pub(crate) enum Output {
     arg_required_else_help = true,
     max_term_width = 100,
     after_help = "Try --help for examples and exit codes.",
-    after_long_help = format!("{EXAMPLES}\n{}", exit::table()),
+    after_long_help = epilogue(),
 )]
 pub(crate) struct Launch {
     /// What to launch: an image.json, - for one on standard input, or a raw disk file

@@ -29,5 +29,7 @@ fn main() -> ExitCode {
         Ok((launch, bare)) => launch::run(&launch, bare).tell(launch.output),
         Err(refused) => refused.tell(),
     };
-    std::panic::catch_unwind(run).unwrap_or(exit::Code::Bug).into()
+    let code = std::panic::catch_unwind(run).unwrap_or(exit::Code::Bug);
+    ui::finish();
+    code.into()
 }

@@ -7,7 +7,7 @@ use crate::plan::Plan;
 use ami_run_models::trace::Trace;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 #[derive(Debug)]
@@ -46,12 +46,14 @@ fn open_log(path: &Path) -> io::Result<File> {
 
 /// Refuses to write over a file that this launch needs, under whatever name.
 fn spare(path: &Path, others: &[&Path], option: &str) -> Result<(), Failure> {
-    let Ok(output) = fs::metadata(path) else {
-        return Ok(());
-    };
-    let same = |other: &&&Path| {
-        fs::metadata(other)
-            .is_ok_and(|it| it.is_file() && (it.dev(), it.ino()) == (output.dev(), output.ino()))
+    let output = fs::metadata(path).ok();
+    let same = |other: &&&Path| match (&output, fs::metadata(other)) {
+        // Writing to a terminal or to /dev/null twice destroys nothing.
+        (Some(output), Ok(it)) => {
+            !it.file_type().is_char_device() && (it.dev(), it.ino()) == (output.dev(), output.ino())
+        }
+        (None, _) => **other == path,
+        (Some(_), Err(_)) => false,
     };
     match others.iter().find(same) {
         None => Ok(()),

@@ -21,3 +21,7 @@ fn failure(info: &PanicHookInfo<'_>) -> Failure {
     failure.causes.push(format!("{}, at {place}", info.payload_as_str().unwrap_or("a panic without words")));
     failure.hint("please report it with the lines above, the command line and the image's description")
 }
+
+#[cfg(test)]
+#[path = "panic_test.rs"]
+mod tests;

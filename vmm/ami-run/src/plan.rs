@@ -10,6 +10,7 @@ use ami_run_image::{Architecture, Image, LaunchPlan, PlannedVolume, Shape};
 use ami_run_machine::Disk;
 use ami_run_storage::{StorageError, Volume};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 const GIB: u64 = 1 << 30;
@@ -154,13 +155,14 @@ impl Plan {
     }
 }
 
-/// A volume without a snapshot: all zeroes. Its base is a file of one hole, whose name goes when it is open.
+/// A volume without a snapshot: all zeroes. Its base is a file of one hole, which never has a name.
 fn blank(size: u64, name: &str, folder: &Path) -> Result<Volume, Failure> {
     let what = format!("an empty volume {name} in {}", folder.display());
     let cannot = |cause: io::Error| Failure::new(Code::Host, format!("cannot make {what}")).because(&cause);
-    let base = tempfile::NamedTempFile::new_in(folder).map_err(cannot)?;
-    base.as_file().set_len(size).map_err(cannot)?;
-    Volume::open(base.path(), None, folder).map_err(|cause| unusable(&what, &cause))
+    let base = tempfile::tempfile_in(folder).map_err(cannot)?;
+    base.set_len(size).map_err(cannot)?;
+    let path = format!("/proc/self/fd/{}", base.as_raw_fd());
+    Volume::open(Path::new(&path), None, folder).map_err(|cause| unusable(&what, &cause))
 }
 
 fn unusable(what: &str, cause: &StorageError) -> Failure {

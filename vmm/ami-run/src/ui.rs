@@ -3,16 +3,24 @@
 //! No other module prints. Text from outside (names in image.json, what the guest wrote) cannot carry control
 //! characters to the terminal; there is no colour.
 
-use crate::console::terminal;
+use crate::console::{Screen, terminal};
 use crate::failure::Failure;
 use std::io::{self, Write as _};
-use std::sync::OnceLock;
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::{Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long somebody who reads standard error slowly is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 static START: OnceLock<Instant> = OnceLock::new();
 
-/// Whether the guest has left the terminal's cursor in the middle of a line.
+/// Standard error, which never stops us either: a terminal may be stopped, a pipe full.
+static STANDARD_ERROR: Mutex<Option<Screen>> = Mutex::new(None);
+
+/// Whether the guest has left off in the middle of a line, where status lines go too.
 static MID_LINE: AtomicBool = AtomicBool::new(false);
 
 /// When the command started; the first call says when that was.
@@ -24,7 +32,8 @@ pub(crate) fn start() -> Instant {
 pub(crate) fn log_warnings() {
     let wanted = std::env::var("AMI_RUN_LOG").or_else(|_| std::env::var("RUST_LOG"));
     env_logger::Builder::new()
-        .parse_filters(wanted.as_deref().unwrap_or("warn"))
+        // virtio-queue logs an error for each thing that a guest does wrong: the devices say it once.
+        .parse_filters(wanted.as_deref().unwrap_or("warn,virtio_queue=off"))
         .format(|_, record| {
             let level = if record.level() == log::Level::Warn {
                 "warning".to_owned()
@@ -78,7 +87,7 @@ pub(crate) fn result(json: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Tells where the guest's output on a terminal has left the cursor.
+/// Tells where the guest's output has left off, if it goes where status lines go.
 pub(crate) fn console_showed(last: u8) {
     MID_LINE.store(!matches!(last, b'\n' | b'\r'), Ordering::Relaxed);
 }
@@ -88,8 +97,30 @@ fn say(text: &str) {
     let end = if terminal::is_raw() { "\r\n" } else { "\n" };
     let before = if MID_LINE.swap(false, Ordering::Relaxed) { end } else { "" };
     let line = format!("{before}{}{end}", text.replace('\n', end));
-    // Nothing can be done about a closed standard error, and nobody could be told.
-    io::stderr().lock().write_all(line.as_bytes()).unwrap_or_default();
+    with_standard_error(|screen| {
+        // Who has not read what was said before is not waited for again.
+        let patience = if screen.wants_event() { Duration::ZERO } else { PATIENCE };
+        screen.show(line.as_bytes());
+        screen.finish(patience);
+    });
+}
+
+/// Gives who reads standard error a last moment.
+pub(crate) fn finish() {
+    with_standard_error(|screen| screen.finish(PATIENCE));
+}
+
+/// Nothing is said where standard error is closed: nobody could be told.
+fn with_standard_error(f: impl FnOnce(&mut Screen)) {
+    // A panic that happened under this very lock must not wait for it.
+    let lock = if thread::panicking() { STANDARD_ERROR.try_lock().ok() } else { STANDARD_ERROR.lock().ok() };
+    let Some(mut screen) = lock else { return };
+    if screen.is_none() {
+        *screen = Screen::new(io::stderr().as_fd()).ok();
+    }
+    if let Some(screen) = screen.as_mut() {
+        f(screen);
+    }
 }
 
 fn indent(text: &str) -> String {

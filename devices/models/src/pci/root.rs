@@ -198,6 +198,17 @@ mod tests {
     }
 
     #[test]
+    fn an_access_that_leaves_the_dword_reaches_nobody() {
+        let root = root();
+        select(&root, 4, 0x18);
+        for (offset, width) in [(5, Width::Dword), (6, Width::Dword), (7, Width::Word), (4, Width::Qword)] {
+            root.write(Access::new(offset, width), u64::MAX);
+            assert_eq!(root.read(Access::new(offset, width)) & 0xffff, 0xffff);
+        }
+        assert_eq!(root.read(Access::new(4, Width::Dword)), 0, "the BAR is as it was");
+    }
+
+    #[test]
     fn the_window_follows_bars_as_they_move() {
         let root = root();
         let window = Window::new(Arc::clone(&root), 0xc000_0000);

@@ -114,18 +114,19 @@ impl Handler for Server {
         self.queue.submit(&mut self.batch, &mut self.done);
         for Completion { id, result } in self.done.drain(..) {
             let Some(open) = usize::try_from(id).ok().and_then(|id| self.open.get(id)) else { continue };
-            let status = if result.is_ok() { OK } else { IO_ERROR };
-            used.push(finish(open, status)?);
+            // How much of a read that failed has come is not known: its data doesn't count.
+            let (status, written) = if result.is_ok() { (OK, open.written) } else { (IO_ERROR, 0) };
+            used.push(finish(open.head, &open.status, status, written)?);
         }
         self.open.clear();
         Ok(())
     }
 }
 
-/// Writes the status byte.
-fn finish(open: &Open, status: u8) -> Result<Used, Broken> {
-    open.status.put(0, &[status]).map_err(|_| Broken::NoAnswer(open.head))?;
-    Ok(Used { head: open.head, written: open.written.saturating_add(1) })
+/// Writes the status byte, behind so many bytes of data.
+fn finish(head: u16, to: &Buffers, status: u8, written: u32) -> Result<Used, Broken> {
+    to.put(0, &[status]).map_err(|_| Broken::NoAnswer(head))?;
+    Ok(Used { head, written: written.saturating_add(1) })
 }
 
 /// What a request comes to.
@@ -146,7 +147,7 @@ impl Server {
         };
         match work {
             Work::Answer(answer, written) => {
-                used.push(finish(&Open { head: chain.head, status, written }, answer)?);
+                used.push(finish(chain.head, &status, answer, written)?);
             }
             Work::Submit(mut request, written) => {
                 request.id = u32::try_from(self.open.len()).unwrap_or(u32::MAX);

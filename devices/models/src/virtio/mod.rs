@@ -48,7 +48,7 @@ pub trait Kind: Send + Sync + fmt::Debug {
 }
 
 /// Works on requests of one queue.
-pub trait Handler: Send {
+pub trait Handler: Send + fmt::Debug {
     /// Takes every chain from `chains` and puts its head, with the bytes written to it, into `used`. A chain that
     /// has no place for an answer breaks the queue.
     fn handle(&mut self, chains: &mut Vec<Chain>, used: &mut Vec<Used>) -> Result<(), Broken>;

@@ -16,6 +16,7 @@ pub struct Setup {
     pub event_index: bool,
 }
 
+#[derive(Debug)]
 pub struct Ring {
     queue: Queue,
     memory: Memory,

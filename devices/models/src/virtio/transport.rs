@@ -10,7 +10,7 @@ use crate::trace::Trace;
 use ami_run_memory::{Memory, Range};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
 
 // BAR 0: one page a structure, so that doorbells share their page with nothing.
@@ -45,6 +45,8 @@ pub struct Transport {
     msix: Arc<Msix>,
     notifier: Notifier,
     kicks: Vec<Arc<EventFd>>,
+    /// The log knows of a broken queue. A guest can break one as often as it likes: once is enough.
+    told: Arc<AtomicBool>,
     /// Threads while the driver uses the device; held while they are started and stopped.
     workers: Mutex<Vec<Worker>>,
     /// Doorbells that the hypervisor answers for us now.
@@ -78,6 +80,7 @@ impl Transport {
             msix,
             notifier,
             kicks,
+            told: Arc::default(),
             workers: Mutex::default(),
             bells: Mutex::default(),
         }))
@@ -106,13 +109,19 @@ impl Transport {
         let event_index = accepted & EVENT_INDEX != 0;
         let setup = Setup { max_size, size, descriptors, driver, device, event_index };
         let (registers, notifier) = (Arc::clone(&self.registers), self.notifier.clone());
+        let (name, told) = (self.name.clone(), Arc::clone(&self.told));
         let started = Worker::start(Start {
             name: format!("{}-q{index}", self.name),
             ring: Ring::new(&setup, self.wiring.memory.clone(), self.kind.handler(index))?,
             kick: Arc::clone(self.kicks.get(index)?),
             notifier: self.notifier.clone(),
             vector: queue.vector,
-            broken: Box::new(move || broken(&registers, &notifier)),
+            broken: Box::new(move |cause| {
+                if !told.swap(true, Ordering::Relaxed) {
+                    log::warn!("{name}: the driver broke queue {index}: {cause}");
+                }
+                broken(&registers, &notifier);
+            }),
         });
         started.inspect_err(|cause| log::error!("{}: no thread for a queue: {cause}", self.name)).ok()
     }

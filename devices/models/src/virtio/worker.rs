@@ -1,6 +1,6 @@
 //! A queue's thread: sleeps on the doorbell, serves its ring until nothing is left.
 
-use super::Ring;
+use super::{Broken, Ring};
 use crate::irq::Lines;
 use crate::pci::{Msix, NO_VECTOR};
 use std::io;
@@ -80,7 +80,7 @@ pub(super) struct Start {
     pub(super) vector: u16,
     /// Called once when the driver has broken the ring; the thread then only waits for its end. It must not own
     /// the device, which waits for this thread when it goes.
-    pub(super) broken: Box<dyn Fn() + Send>,
+    pub(super) broken: Box<dyn Fn(&Broken) + Send>,
 }
 
 #[derive(Debug)]
@@ -122,9 +122,8 @@ fn run(mut start: Start, stop: &AtomicBool) {
                 Ok(true) => continue,
                 Ok(false) => (),
                 Err(cause) => {
-                    log::warn!("{}: the driver broke its queue: {cause}", start.name);
                     sound = false;
-                    (start.broken)();
+                    (start.broken)(&cause);
                 }
             }
         }
@@ -132,5 +131,42 @@ fn run(mut start: Start, stop: &AtomicBool) {
             log::error!("{}: {cause}", start.name);
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::irq::fake::Recorder;
+    use std::sync::Barrier;
+
+    #[test]
+    fn an_interrupt_while_the_isr_is_read_keeps_its_line_up() {
+        let recorder = Arc::new(Recorder::default());
+        let lines = Arc::new(Lines::new(recorder.clone()));
+        lines.set_route(3, 11);
+        let msix = Arc::new(Msix::new(1, recorder.clone(), None));
+        let notifier = Notifier { msix, isr: Arc::default(), quiet: Arc::default(), lines, slot: 4 };
+        let both = Barrier::new(2);
+        let mut wrong = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    both.wait();
+                    (0..100).for_each(|_| notifier.queue(0));
+                    both.wait();
+                }
+            });
+            for _ in 0..1000 {
+                both.wait();
+                for _ in 0..100 {
+                    notifier.take_isr();
+                }
+                both.wait();
+                let line = recorder.lines.lock().last().is_some_and(|(_, level)| *level);
+                wrong += u32::from((notifier.isr.load(Ordering::SeqCst) != 0) != line);
+            }
+        });
+        assert_eq!(wrong, 0, "times that ISR and line did not agree");
     }
 }

@@ -26,7 +26,8 @@ pub(crate) struct Closed;
 #[derive(Debug)]
 pub(crate) struct Screen {
     to: OwnedFd,
-    terminal: bool,
+    /// Status lines go to the same terminal, pipe or file.
+    shared: bool,
     /// The most that is written at once.
     chunk: usize,
     pending: VecDeque<u8>,
@@ -47,7 +48,8 @@ impl Screen {
             _ if terminal => (stream.try_clone_to_owned()?, TERMINAL_CHUNK),
             _ => (stream.try_clone_to_owned()?, PIPE_CHUNK),
         };
-        Ok(Screen { to, terminal, chunk, pending: VecDeque::new(), dropped: 0, full: false, closed: false })
+        let shared = is_standard_error(&to);
+        Ok(Screen { to, shared, chunk, pending: VecDeque::new(), dropped: 0, full: false, closed: false })
     }
 
     /// Queues output, and drops the oldest that has no room.
@@ -133,10 +135,17 @@ impl Screen {
 
     fn written(&mut self, count: usize) {
         let last = self.pending.drain(..count.min(self.pending.len())).next_back();
-        if let Some(last) = last.filter(|_| self.terminal) {
+        if let Some(last) = last.filter(|_| self.shared) {
             ui::console_showed(last);
         }
     }
+}
+
+/// Whether this is the very file, pipe or terminal that standard error is.
+fn is_standard_error(stream: &OwnedFd) -> bool {
+    let id = |of: io::Result<rustix::fs::Stat>| of.map(|it| (it.st_dev, it.st_ino)).ok();
+    let stream = id(rustix::fs::fstat(stream).map_err(io::Error::from));
+    stream.is_some() && stream == id(rustix::fs::fstat(rustix::stdio::stderr()).map_err(io::Error::from))
 }
 
 /// The same terminal, opened anew so that it may be non-blocking.

@@ -35,7 +35,8 @@ impl Raw {
         let found = tcgetattr(io::stdin())?;
         let mut raw = found.clone();
         raw.make_raw();
-        *before = Some(found);
+        // After a stop the modes may be raw still, or another's: the way back stays the first.
+        before.get_or_insert(found);
         tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
         RAW.store(true, Ordering::Relaxed);
         Ok(())

@@ -1,0 +1,89 @@
+//! The small chips: serial port, real-time clock, power block with the ports that reset. Each step of a play begins
+//! with a byte: what to do, how wide, where.
+
+use crate::host;
+use crate::input::{Input, width};
+use ami_run_models::bus::{Access, Device};
+use ami_run_models::cmos::Cmos;
+use ami_run_models::console::Console;
+use ami_run_models::irq::Line;
+use ami_run_models::ports::{FastA20, KeyboardReset};
+use ami_run_models::power::PowerBlock;
+use ami_run_models::serial::Port;
+use std::sync::Arc;
+
+/// A 16550 with a console that sends, and takes what comes.
+pub fn serial(data: &[u8]) {
+    let console = Arc::new(Console::new().expect("an event"));
+    let port = Port::new(Line::new(host::lines(), 4), &console);
+    let (mut input, mut output) = (Input::new(data), Vec::new());
+    let mut step = || -> Option<()> {
+        let what = input.byte()?;
+        let at = Access::new(u64::from(what >> 4), width(what >> 2));
+        match what & 3 {
+            0 => assert!(port.read(at) <= 0xff),
+            3 => {
+                let text = input.bytes(usize::from(what >> 2))?;
+                assert!(console.send(text) <= text.len());
+            }
+            _ => {
+                port.write(at, input.value(at.width)?);
+            }
+        }
+        Some(())
+    };
+    while step().is_some() {}
+    console.take(&mut output);
+    assert!(output.len() <= data.len(), "more came out than went in");
+}
+
+/// The clock's chip: selecting, reading and writing at times that jump about.
+pub fn cmos(data: &[u8]) {
+    let mut input = Input::new(data);
+    let mut chip = Cmos::new(2);
+    let mut now = 0i64;
+    let mut step = || -> Option<()> {
+        let what = input.byte()?;
+        match what & 3 {
+            0 => chip.select(input.byte()?),
+            1 => {
+                chip.read(now);
+            }
+            2 => chip.write(input.byte()?, now),
+            _ => now = i64::from_le_bytes(input.qword()?.to_le_bytes()),
+        }
+        Some(())
+    };
+    while step().is_some() {}
+    chip.select(0x0d);
+    assert_eq!(chip.read(now), 0x80, "the battery is good");
+}
+
+/// Power management, with the ports that reset beside it.
+pub fn power(data: &[u8]) {
+    let block = PowerBlock::new(Line::new(host::lines(), 9));
+    let a20 = FastA20::default();
+    let mut input = Input::new(data);
+    let mut step = || -> Option<()> {
+        let what = input.byte()?;
+        let width = width(what >> 2);
+        let place = input.byte()?;
+        let (device, offset): (&dyn Device, u8) = match place >> 6 {
+            0 | 1 => (&block, place & 0x3f),
+            2 => (&a20, 0),
+            _ => (&KeyboardReset, 0),
+        };
+        let at = Access::new(u64::from(offset), width);
+        match what & 3 {
+            0 => assert!(device.read(at) <= width.ones()),
+            3 => {
+                block.press_power_button();
+            }
+            _ => {
+                device.write(at, input.value(width)?);
+            }
+        }
+        Some(())
+    };
+    while step().is_some() {}
+}

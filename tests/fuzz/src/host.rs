@@ -1,0 +1,54 @@
+//! The host's side of the devices: a hypervisor that does nothing, and one small disk for all plays.
+
+use ami_run_memory::{Memory, Range};
+use ami_run_models::irq::{Doorbell, Hypervisor, Lines, Message, Vector};
+use ami_run_storage::Volume;
+use std::io::{self, Write};
+use std::sync::{Arc, OnceLock};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+/// The disk's bytes: few, so that no play is slow by what it reads.
+const DISK: usize = 64 << 10;
+
+#[derive(Debug)]
+struct Nobody;
+
+impl Hypervisor for Nobody {
+    fn set_line(&self, _: u32, _: bool) {}
+    fn new_vector(&self) -> io::Result<Vector> {
+        Ok(Vector { gsi: 24, event: EventFd::new(EFD_NONBLOCK)? })
+    }
+    fn set_message(&self, _: u32, _: Message) -> io::Result<()> {
+        Ok(())
+    }
+    fn attach_doorbell(&self, _: &Doorbell) -> io::Result<()> {
+        Ok(())
+    }
+    fn detach_doorbell(&self, _: &Doorbell) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn hypervisor() -> Arc<dyn Hypervisor> {
+    Arc::new(Nobody)
+}
+
+pub(crate) fn lines() -> Arc<Lines> {
+    Arc::new(Lines::new(hypervisor()))
+}
+
+/// RAM of this many bytes at 0.
+pub(crate) fn ram(len: u64) -> Memory {
+    Memory::new(&[Range::new(0, len)]).expect("memory for a small guest")
+}
+
+/// A disk whose content depends on what was played before; no play judges it.
+pub(crate) fn volume() -> Volume {
+    static VOLUME: OnceLock<Volume> = OnceLock::new();
+    let make = || {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.write_all(&[0x5a; DISK]).expect("room in a temporary file");
+        Volume::open(file.path(), None, &std::env::temp_dir()).expect("a small volume")
+    };
+    VOLUME.get_or_init(make).clone()
+}
