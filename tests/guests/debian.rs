@@ -37,6 +37,9 @@ fn stock_debian_boots_works_reboots_and_powers_off() {
     );
     let interrupts = launch.shell("grep virtio /proc/interrupts");
     assert!(interrupts.contains("PCI-MSI"), "{interrupts}");
+    assert_eq!(launch.shell("cat /sys/class/dmi/id/bios_vendor"), "Amazon EC2");
+    let uuid = launch.shell("cat /sys/class/dmi/id/product_uuid");
+    assert!(uuid.starts_with("ec2"), "{uuid}");
     let functions = launch.shell("lspci -n");
     for id in ["8086:1237", "8086:7000", "8086:7113", "1af4:1042"] {
         assert!(functions.contains(id), "{functions}");

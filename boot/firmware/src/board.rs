@@ -6,6 +6,7 @@ use ami_run_memory::Range;
 /// One machine's hardware, described.
 #[derive(Clone, Debug)]
 pub struct Board {
+    pub identity: Identity,
     /// Local APIC ids of the CPUs, the boot CPU first.
     pub cpus: Vec<u32>,
     /// RAM, lowest first.
@@ -24,6 +25,18 @@ pub struct Board {
     pub fw_cfg_port: u16,
     /// The function (of `pci`) of each disk to boot from, in order of preference.
     pub boot_order: Vec<PciAddress>,
+}
+
+/// Which machine this is, as its guest may know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `i-…`.
+    pub instance_id: String,
+    pub instance_type: String,
+    /// In the order in which it is written; EC2's begin with `ec2`.
+    pub uuid: [u8; 16],
+    /// The VM generation id, in memory order: another one for every launch, the same after a reset.
+    pub generation: [u8; 16],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +86,12 @@ pub(crate) mod sample {
     pub(crate) fn board() -> Board {
         let at = |slot, function, kind| PciFunction { address: PciAddress { slot, function }, kind };
         Board {
+            identity: Identity {
+                instance_id: "i-0123456789abcdef0".to_owned(),
+                instance_type: "t3.micro".to_owned(),
+                uuid: *b"\xec\x2a\x01\x02\x03\x04\x05\x06\x87\x08\x09\x0a\x0b\x0c\x0d\x0e",
+                generation: *b"generation of it",
+            },
             cpus: vec![0, 1],
             ram: vec![Range::new(0, 0x4000_0000)],
             reserved: vec![Range::new(0xfeff_c000, 0x4000)],

@@ -1,9 +1,9 @@
 //! The real-time clock and its CMOS memory (Motorola MC146818; ports 0x70 and 0x71).
 //!
 //! Modelled: time of day in UTC, BCD or binary, 12 or 24 hours, with century; setting it shifts the guest's clock
-//! only; the update flag; the battery-backed bytes that firmware reads. Left out: interrupt line 8. The flags of
-//! register C tell periodic, alarm and update events to a guest that polls; the ACPI tables describe a clock
-//! without interrupt, so Linux uses it as one.
+//! only; the update flag; the battery-backed bytes that firmware reads. Left out: interrupt line 8, so that an alarm
+//! or an update interrupt that a guest waits for never comes. The flags of register C tell update events to a guest
+//! that polls.
 
 use crate::bus::{Access, Device, Effect};
 use parking_lot::Mutex;

@@ -8,7 +8,7 @@ use crate::outputs::Outputs;
 use crate::plan::{self, Plan, Start};
 use crate::report::{Report, machine_failure};
 use crate::session::{self, Ended, Setup, Signals};
-use crate::{host, outputs, ui};
+use crate::{host, identity, outputs, ui};
 use ami_run_firmware::{direct, find};
 use ami_run_machine::{Boot, Machine, Spec};
 use std::io;
@@ -44,6 +44,7 @@ fn run_plan(args: &Launch, plan: &Plan, started: Instant) -> Result<Ended, Failu
     let signals = Signals::block().map_err(|cause| io_failure("take over signals", &cause))?;
     let memory = plan.launch.memory_mib << 20;
     let spec = Spec {
+        identity: identity::new().map_err(|cause| io_failure("get random numbers", &cause))?,
         cpus: plan.launch.cpus,
         memory,
         disks,

@@ -8,6 +8,7 @@ mod console;
 mod exit;
 mod failure;
 mod host;
+mod identity;
 mod launch;
 mod outputs;
 mod panic;

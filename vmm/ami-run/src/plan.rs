@@ -7,15 +7,13 @@ use crate::failure::Failure;
 use crate::source::{self, Source};
 use crate::{host, snapshots};
 use ami_run_image::{Architecture, Image, LaunchPlan, PlannedVolume, Shape};
-use ami_run_machine::Disk;
+use ami_run_machine::{Disk, MAX_DISKS};
 use ami_run_storage::{StorageError, Volume};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 const GIB: u64 = 1 << 30;
-/// The PCI slots that the machine's board has for disks.
-const MAX_VOLUMES: usize = 26;
 
 /// A launch, decided.
 #[derive(Debug)]
@@ -63,8 +61,8 @@ fn launch(image: &Image, name: &str, shape: Shape) -> Result<LaunchPlan, Failure
     let launch =
         ami_run_image::plan(image, this_computer()?, shape).map_err(|cause| source::refuse(name, &cause))?;
     let count = launch.volumes.len();
-    if count > MAX_VOLUMES {
-        let message = format!("{name} maps {count} volumes, and a machine has places for {MAX_VOLUMES}");
+    if count > MAX_DISKS {
+        let message = format!("{name} maps {count} volumes, and a machine has places for {MAX_DISKS}");
         return Err(Failure::new(Code::Refused, message));
     }
     Ok(launch)

@@ -6,10 +6,13 @@ use kvm_ioctls::Kvm;
 
 const FLAG_INDEX: u32 = kvm_bindings::KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
 /// Leaf 1.
+const ECX_VMX: u32 = 1 << 5;
 const ECX_X2APIC: u32 = 1 << 21;
 const ECX_TSC_DEADLINE: u32 = 1 << 24;
 const ECX_HYPERVISOR: u32 = 1 << 31;
 const EDX_HTT: u32 = 1 << 28;
+/// Leaf 0x80000001.
+const ECX_SVM: u32 = 1 << 2;
 /// Where hypervisors say TSC and APIC timer frequency.
 const TIMING_LEAF: u32 = 0x4000_0010;
 /// KVM's local APIC timer runs at 1 GHz.
@@ -58,7 +61,7 @@ fn edit_entry(entry: &mut kvm_cpuid_entry2, id: u32, count: u32, deadline: bool,
         1 => {
             // APIC id, logical processors, a cache line of eight times eight bytes.
             entry.ebx = id << 24 | count << 16 | 8 << 8 | entry.ebx & 0xff;
-            entry.ecx |= ECX_HYPERVISOR | ECX_X2APIC;
+            entry.ecx = entry.ecx & !ECX_VMX | ECX_HYPERVISOR | ECX_X2APIC;
             entry.ecx = if deadline { entry.ecx | ECX_TSC_DEADLINE } else { entry.ecx & !ECX_TSC_DEADLINE };
             entry.edx = if count > 1 { entry.edx | EDX_HTT } else { entry.edx & !EDX_HTT };
         }
@@ -71,6 +74,9 @@ fn edit_entry(entry: &mut kvm_cpuid_entry2, id: u32, count: u32, deadline: bool,
         // Energy bias and the performance counters are the host's own affair.
         6 => entry.ecx &= !(1 << 3),
         0xa => (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0),
+        // No virtualization inside, as on EC2's virtual instances; leaf 0x8000000a describes SVM.
+        0x8000_0001 => entry.ecx &= !ECX_SVM,
+        0x8000_000a => (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0),
         0x4000_0000 if timing => entry.eax = entry.eax.max(TIMING_LEAF),
         0x8000_0008 => entry.ecx = bits(count) << 12 | cores,
         0x8000_001e => (entry.eax, entry.ebx, entry.ecx) = (id, id & 0xff, 0),
@@ -122,6 +128,7 @@ mod tests {
         assert_eq!((cores.eax, cores.ebx, cores.ecx, cores.edx), (2, 3, 0x201, 2));
         assert_eq!(find(&edited, 0x8000_0008, 0).ecx, 2 << 12 | 2);
         assert_eq!(find(&edited, TIMING_LEAF, 0).eax, 2_000_000);
+        assert_eq!(find(&edited, 0x8000_0001, 0).ecx, 1, "no SVM inside");
     }
 
     #[test]

@@ -32,7 +32,7 @@ const FW_CFG_PORT: u16 = 0x510;
 const DISK_SLOTS: [u8; 26] =
     [4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30];
 /// How many disks there is room for.
-pub(crate) const MAX_DISKS: usize = DISK_SLOTS.len();
+pub const MAX_DISKS: usize = DISK_SLOTS.len();
 
 /// The ranges of RAM for so many bytes.
 pub(crate) fn ram(bytes: u64) -> Vec<Range> {
@@ -127,6 +127,7 @@ fn board(spec: &Spec) -> Board {
     let (start, len) = PCI_WINDOW;
     let (own_start, own_len) = OWN_PAGES;
     Board {
+        identity: spec.identity.clone(),
         cpus: (0..spec.cpus).collect(),
         ram: ram(spec.memory),
         reserved: vec![Range::new(own_start, own_len)],

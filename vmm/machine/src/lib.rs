@@ -16,10 +16,12 @@ mod registers;
 mod run;
 mod vcpu;
 
+pub use ami_run_firmware::board::Identity;
 pub use ami_run_models::console::Console;
 pub use ami_run_models::trace::{Kinds, Trace};
 pub use error::{ErrorKind, MachineError};
 pub use exit::{EmulationFailure, Exit};
+pub use i440fx::MAX_DISKS;
 pub use run::{Handle, Machine};
 
 use ami_run_firmware::direct::Direct;
@@ -32,6 +34,8 @@ pub const MAX_CPUS: u32 = 64;
 /// What a machine is made of.
 #[derive(Debug)]
 pub struct Spec {
+    /// What SMBIOS and ACPI call the machine; the same over resets.
+    pub identity: Identity,
     pub cpus: u32,
     /// Bytes of RAM, a multiple of 4096.
     pub memory: u64,

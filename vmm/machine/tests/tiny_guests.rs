@@ -4,7 +4,7 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
-use ami_run_machine::{Boot, Exit, Handle, Machine, MachineError, Spec};
+use ami_run_machine::{Boot, Exit, Handle, Identity, Machine, MachineError, Spec};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,12 @@ impl Code {
 /// A machine for the code, or `None` where there is no KVM (said on standard output).
 fn machine(code: Code, cpus: u32) -> Option<Machine> {
     let spec = Spec {
+        identity: Identity {
+            instance_id: "i-0123456789abcdef0".to_owned(),
+            instance_type: "t3.micro".to_owned(),
+            uuid: [0xec; 16],
+            generation: [1; 16],
+        },
         cpus,
         memory: 64 << 20,
         disks: Vec::new(),

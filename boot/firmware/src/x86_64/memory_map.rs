@@ -8,12 +8,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub(crate) const RAM: u32 = 1;
 pub(crate) const RESERVED: u32 = 2;
-pub(crate) const ACPI_DATA: u32 = 3;
 
 const FOUR_GIB: u64 = 1 << 32;
 /// RAM for programs ends here; the VGA window follows.
 const CONVENTIONAL_END: u64 = 0xa_0000;
-/// Where the RSDP is looked for.
+/// Where an OS looks for the RSDP and the SMBIOS anchor.
 pub(crate) const F_SEGMENT: Range = Range { start: 0xf_0000, len: 0x1_0000 };
 pub(crate) const ONE_MIB: u64 = 0x10_0000;
 
@@ -52,14 +51,14 @@ pub(crate) fn for_firmware(board: &Board) -> Vec<Entry> {
     std::iter::once(low).chain(beyond_low(board)).collect()
 }
 
-/// The map for a kernel, with the ACPI tables where they are: in `tables`, the last thing in low RAM, and in the
-/// F-segment.
+/// The map for a kernel, with the tables where they are: in `tables`, the last thing in low RAM, and in the
+/// F-segment. They are not called ACPI data, which an OS may take once it has read it: the VM generation id stays.
 pub(crate) fn for_kernel(board: &Board, tables: Range) -> Vec<Entry> {
     let low = [
         entry(between(0, CONVENTIONAL_END), RAM),
         entry(F_SEGMENT, RESERVED),
         entry(between(ONE_MIB, tables.start), RAM),
-        entry(between(tables.start, low_end(board)), ACPI_DATA),
+        entry(between(tables.start, low_end(board)), RESERVED),
     ];
     low.into_iter().chain(beyond_low(board)).collect()
 }
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_sees_the_tables_as_acpi_data_and_nothing_twice() {
+    fn a_kernel_sees_the_tables_as_reserved_and_nothing_twice() {
         let board = sample::board();
         let end = low_end(&board);
         let map = for_kernel(&board, Range::new(end - 0x2000, 0x2000));
@@ -97,6 +96,6 @@ mod tests {
             assert!(range.len > 0);
             assert!(ranges.iter().skip(i + 1).all(|other| !range.overlaps(*other)), "{range:x?}");
         }
-        assert!(map.contains(&entry(Range::new(end - 0x2000, 0x2000), ACPI_DATA)));
+        assert!(map.contains(&entry(Range::new(end - 0x2000, 0x2000), RESERVED)));
     }
 }

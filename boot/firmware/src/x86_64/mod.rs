@@ -6,6 +6,7 @@ mod boot_order;
 pub mod direct;
 mod memory_map;
 mod placement;
+mod smbios;
 mod table_loader;
 
 use crate::Blob;
@@ -26,14 +27,17 @@ const WAIT_FOREVER: u32 = u32::MAX;
 #[must_use]
 pub fn files(board: &Board) -> Vec<Blob> {
     let tables = acpi::tables(board);
+    let smbios = smbios::tables(board);
     let mut files = vec![
-        Blob::new(acpi::RSDP, tables.rsdp),
-        Blob::new(acpi::TABLES, tables.tables),
         Blob::new("etc/table-loader", tables.script),
         Blob::new("etc/e820", memory_map::bytes(&memory_map::for_firmware(board))),
         Blob::new("bootorder", boot_order::boot_order(board)),
         Blob::new("etc/boot-fail-wait", WAIT_FOREVER.to_le_bytes().to_vec()),
+        // Firmware puts the address in, and corrects the checksums.
+        Blob::new("etc/smbios/smbios-anchor", smbios.anchor(0)),
+        Blob::new("etc/smbios/smbios-tables", smbios.bytes),
     ];
+    files.extend(tables.files);
     // Without a screen, what the firmware and real-mode loaders print goes to the first serial port.
     if let Some(serial) = board.serial.first() {
         files.push(Blob::new("etc/sercon-port", serial.port.to_le_bytes().to_vec()));
@@ -75,7 +79,10 @@ mod tests {
             "etc/boot-fail-wait",
             "etc/e820",
             "etc/sercon-port",
+            "etc/smbios/smbios-anchor",
+            "etc/smbios/smbios-tables",
             "etc/table-loader",
+            "etc/vmgenid_guid",
         ];
         assert_eq!(names, expected);
         let content = |name| files.iter().find(|file| file.name == name).unwrap().bytes.clone();

@@ -40,7 +40,7 @@ pub(crate) fn waet() -> Vec<u8> {
 
 /// SMI_CMD is 0: the machine is in ACPI mode from the start, and PM1_CNT.SCI_EN always reads 1. The power button
 /// is fixed hardware (PWR_BUTTON clear), the sleep button absent (SLP_BUTTON set), the PM timer has 24 bits
-/// (TMR_VAL_EXT clear).
+/// (TMR_VAL_EXT clear), and the clock wakes nobody (FIX_RTC set: no RTC bits in PM1).
 pub(crate) fn fadt(power: &Power, facs: u32, dsdt: u32) -> Vec<u8> {
     let base = u32::from(power.pm_base);
     let mut fadt = FADTBuilder::new(OEM_ID, table_id(*b"FACP"), OEM_REVISION)
@@ -50,6 +50,7 @@ pub(crate) fn fadt(power: &Power, facs: u32, dsdt: u32) -> Vec<u8> {
         .flag(Flags::Wbinvd)
         .flag(Flags::ProcC1)
         .flag(Flags::SlpButton)
+        .flag(Flags::FixRtc)
         .flag(Flags::ResetRegSup);
     fadt.major_version = FADT_REVISION;
     fadt.fadt_minor_version = 0;

@@ -1,9 +1,9 @@
 //! The tables as a guest finds them: placed by the loader script, walked from the RSDP; and compiled by iasl.
 
 use super::*;
+use crate::FirmwareError;
 use crate::board::sample;
 use crate::x86_64::placement::{self, Zones};
-use crate::{Blob, FirmwareError};
 use ami_run_memory::{Gpa, Memory, Range};
 use std::process::Command;
 
@@ -16,8 +16,7 @@ fn memory() -> Memory {
 
 fn place(board: &Board, memory: &Memory, high: Range) -> Result<Gpa, FirmwareError> {
     let tables = tables(board);
-    let files = [Blob::new(RSDP, tables.rsdp), Blob::new(TABLES, tables.tables)];
-    placement::run(&tables.script, &files, Zones { high, f_segment: F_SEGMENT }, memory, RSDP)
+    placement::run(&tables.script, &tables.files, Zones { high, f_segment: F_SEGMENT }, memory, RSDP)
 }
 
 fn read(memory: &Memory, address: u64, length: u32) -> Vec<u8> {
@@ -68,7 +67,7 @@ fn every_table_is_reached_from_the_rsdp() {
     let (board, memory) = (sample::board(), memory());
     let tables = walk(&memory, place(&board, &memory, HIGH).unwrap());
     let names: Vec<&[u8]> = tables.iter().map(|table| &table[..4]).collect();
-    assert_eq!(names, [b"RSDT", b"FACP", b"APIC", b"WAET"]);
+    assert_eq!(names, [b"RSDT", b"FACP", b"APIC", b"WAET", b"SSDT"]);
 
     let fadt = named(&tables, b"FACP");
     assert_eq!(fadt.len(), 244);
@@ -88,7 +87,7 @@ fn the_fadt_describes_the_power_hardware() {
     assert_eq!(number(&fadt, 48), 0, "SMI_CMD");
     assert_eq!((number(&fadt, 56), number(&fadt, 64), number(&fadt, 76)), (0xb000, 0xb004, 0xb008));
     assert_eq!((fadt[88], fadt[89], fadt[91]), (4, 2, 4));
-    assert_eq!(number(&fadt, 112), 1 | 1 << 2 | 1 << 5 | 1 << 10);
+    assert_eq!(number(&fadt, 112), 1 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 10);
     assert_eq!(fadt[116..129], [1, 8, 0, 1, 0xf9, 0x0c, 0, 0, 0, 0, 0, 0, 6]);
     assert_eq!(fadt[109..111], [4, 0], "IAPC_BOOT_ARCH");
 }
@@ -132,6 +131,19 @@ fn apic_ids_of_more_than_a_byte_get_x2apic_structures() {
 }
 
 #[test]
+fn the_generation_id_is_where_its_device_says() {
+    let (board, memory) = (sample::board(), memory());
+    let ssdt = named(&walk(&memory, place(&board, &memory, HIGH).unwrap()), b"SSDT");
+    assert_eq!(&ssdt[36..42], b"\x08VGIA\x0c");
+    let page = u64::from(number(&ssdt, 42));
+    assert!(HIGH.contains(page) && page.is_multiple_of(4096), "{page:#x}");
+    // edk2 must not take it for a table.
+    assert_eq!(read(&memory, page, 40), [0; 40]);
+    assert_eq!(read(&memory, page + 40, 16), board.identity.generation);
+    assert_eq!(read(&memory, page + 56, 4096 - 56), [0; 4096 - 56]);
+}
+
+#[test]
 fn a_zone_that_is_too_small_is_an_error() {
     let result = place(&sample::board(), &memory(), Range::new(0x3f_0000, 0x100));
     assert!(matches!(result, Err(FirmwareError::Tables(_))));
@@ -141,10 +153,9 @@ fn a_zone_that_is_too_small_is_an_error() {
 fn a_wrong_script_is_an_error_whatever_it_says() {
     let (board, memory) = (sample::board(), memory());
     let good = tables(&board);
-    let files = [Blob::new(RSDP, good.rsdp), Blob::new(TABLES, good.tables)];
     let zones = Zones { high: HIGH, f_segment: F_SEGMENT };
     for length in (0..good.script.len()).step_by(31) {
-        let cut = placement::run(&good.script[..length], &files, zones, &memory, RSDP);
+        let cut = placement::run(&good.script[..length], &good.files, zones, &memory, RSDP);
         assert!(cut.is_err() || length % 128 == 0);
     }
     for position in 0..good.script.len() {
@@ -152,12 +163,12 @@ fn a_wrong_script_is_an_error_whatever_it_says() {
             let mut script = good.script.clone();
             script[position] = value;
             // Any answer will do, as long as there is one.
-            drop(placement::run(&script, &files, zones, &memory, RSDP));
+            drop(placement::run(&script, &good.files, zones, &memory, RSDP));
         }
     }
 }
 
-/// iasl reads every table back, and finds nothing to warn of in the DSDT's source.
+/// iasl reads every table back, and finds nothing to warn of in the sources of DSDT and SSDT.
 #[test]
 fn iasl_accepts_the_tables() {
     if Command::new("iasl").arg("-v").output().is_err() {
@@ -165,8 +176,8 @@ fn iasl_accepts_the_tables() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let iasl = |arguments: &[&str]| {
-        let output = Command::new("iasl").args(arguments).current_dir(folder.path()).output().unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(folder.path()).output().unwrap();
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success(), "{text}");
         text
@@ -178,9 +189,20 @@ fn iasl_accepts_the_tables() {
     for table in tables.iter().chain([&dsdt]) {
         let name = String::from_utf8_lossy(&table[..4]).into_owned();
         std::fs::write(folder.path().join(format!("{name}.aml")), table).unwrap();
-        let text = iasl(&["-d", &format!("{name}.aml")]);
+        let text = run("iasl", &["-d", &format!("{name}.aml")]);
         assert!(!text.contains("Warning") && !text.contains("Error"), "{text}");
     }
-    let text = iasl(&["-p", "again", "DSDT.dsl"]);
-    assert!(text.contains("0 Errors, 0 Warnings"), "{text}");
+    for name in ["DSDT", "SSDT"] {
+        let text = run("iasl", &["-p", "again", &format!("{name}.dsl")]);
+        assert!(text.contains("0 Errors, 0 Warnings"), "{text}");
+    }
+    let source = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let clock =
+        source("DSDT.dsl").split_once("PNP0B00").unwrap().1.split_once("Device (").unwrap().0.to_owned();
+    assert!(clock.contains("0x0070") && !clock.contains("Interrupt") && !clock.contains("IRQ"), "{clock}");
+    // ACPICA's interpreter, which is Linux's, calls ADDR.
+    let text = run("acpiexec", &["-b", "execute \\_SB.VMGN.ADDR", "DSDT.aml", "SSDT.aml"]);
+    let address = number(&named(&tables, b"SSDT"), 42) + 40;
+    let expected = format!("[Integer] = {address:016X}\n    [Integer] = {:016X}\n", 0);
+    assert!(text.contains(&expected), "{expected}: {text}");
 }

@@ -119,6 +119,8 @@ fn a_pvh_kernel_gets_start_info_initrd_and_tables() {
     assert_eq!(read(&memory, module.address.get(), 4), b"cpio");
     assert_eq!((module.size.get(), module.address.get() % 4096), (4, 0));
     assert_eq!(info.memory_map_entries.get(), 5);
+    assert_eq!(read(&memory, 0xf_8000, 4), b"_SM_");
+    assert_eq!(read(&memory, number(&memory, 0xf_8018) + 24, 11), b"Amazon EC2\0");
     let rsdt = number(&memory, info.rsdp.get() + 16);
     assert_eq!(read(&memory, rsdt, 4), b"RSDT");
     assert!(module.address.get() + 4096 <= rsdt && rsdt < 64 * MIB);

@@ -1,6 +1,8 @@
 //! Where a directly started kernel finds things in the first MiB. Kernel and initrd lie above it, the ACPI tables
 //! at the end of low RAM.
 
+use ami_run_memory::Range;
+
 pub(super) const GDT: u64 = 0x1000;
 pub(super) const START_INFO: u64 = 0x2000;
 pub(super) const MODULES: u64 = 0x2100;
@@ -18,6 +20,9 @@ pub(super) const KERNEL_MIN: u64 = 0x10_0000;
 /// Nor above this one: what the machine has there depends on its size.
 pub(super) const KERNEL_MAX: u64 = 0x8000_0000;
 pub(super) const PAGE: u64 = 0x1000;
+/// The F-segment's halves: for the RSDP, and for SMBIOS.
+pub(super) const RSDP: Range = Range { start: 0xf_0000, len: 0x8000 };
+pub(super) const SMBIOS: Range = Range { start: 0xf_8000, len: 0x8000 };
 
 pub(super) fn page_floor(address: u64) -> u64 {
     address & !(PAGE - 1)

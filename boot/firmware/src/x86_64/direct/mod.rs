@@ -21,10 +21,10 @@ mod spec;
 
 pub use entry::{DescriptorTable, Entry, Protocol, Registers, Segment};
 
+use crate::FirmwareError;
 use crate::board::Board;
 use crate::file::Source;
-use crate::x86_64::{acpi, memory_map, placement};
-use crate::{Blob, FirmwareError};
+use crate::x86_64::{acpi, memory_map, placement, smbios};
 use ami_run_memory::{Gpa, Memory, Range};
 use handover::Facts;
 use identify::Format;
@@ -104,7 +104,8 @@ impl Direct {
     pub fn load(&self, memory: &Memory, board: &Board) -> Result<Entry, FirmwareError> {
         let tables = acpi::tables(board);
         let low_end = memory_map::low_end(board);
-        let room = (tables.tables.len() as u64).next_multiple_of(layout::PAGE);
+        let pages = |bytes: &[u8]| (bytes.len() as u64).next_multiple_of(layout::PAGE);
+        let room = tables.files.iter().fold(0u64, |room, file| room.saturating_add(pages(&file.bytes)));
         let tables_start = layout::page_floor(low_end.saturating_sub(room));
         let free_end = tables_start.min(layout::KERNEL_MAX);
         if self.kernel.end > free_end {
@@ -120,7 +121,8 @@ impl Direct {
             copy(source, place, memory)?;
         }
         let tables_place = Range::new(tables_start, low_end.saturating_sub(tables_start));
-        let rsdp = place_tables(tables, tables_place, memory)?;
+        let rsdp = place_tables(&tables, tables_place, memory)?;
+        smbios::place(board, layout::SMBIOS, memory)?;
         let facts = Facts { map: memory_map::for_kernel(board, tables_place), rsdp, initrd };
         memory.write(Gpa(layout::COMMAND_LINE), self.command_line.as_bytes())?;
         let information = match self.kernel.protocol {
@@ -185,10 +187,9 @@ fn copy(source: &Source, place: Range, memory: &Memory) -> Result<(), FirmwareEr
 }
 
 /// Returns where the RSDP is.
-fn place_tables(tables: acpi::Tables, place: Range, memory: &Memory) -> Result<Gpa, FirmwareError> {
-    let files = [Blob::new(acpi::RSDP, tables.rsdp), Blob::new(acpi::TABLES, tables.tables)];
-    let zones = placement::Zones { high: place, f_segment: memory_map::F_SEGMENT };
-    placement::run(&tables.script, &files, zones, memory, acpi::RSDP)
+fn place_tables(tables: &acpi::Tables, place: Range, memory: &Memory) -> Result<Gpa, FirmwareError> {
+    let zones = placement::Zones { high: place, f_segment: layout::RSDP };
+    placement::run(&tables.script, &tables.files, zones, memory, acpi::RSDP)
 }
 
 #[cfg(test)]

@@ -1,0 +1,110 @@
+//! SMBIOS (DMTF DSP0134) with the strings that an x86_64 Nitro instance shows: version 2.7 and its 31-byte entry
+//! point, as EC2 has it. Guests tell by it that they are on EC2, and which instance they are.
+//!
+//! Left out: what CPUID and the memory map tell better (name, speed and caches of the CPU, modules of memory).
+
+mod spec;
+mod structures;
+
+use crate::FirmwareError;
+use crate::board::Board;
+use ami_run_memory::{Gpa, Memory, Range};
+use spec::{EntryPoint, Header, MAJOR, MINOR};
+use zerocopy::{Immutable, IntoBytes};
+
+/// The specification's limit.
+const MAX_STRING: usize = 64;
+const ENTRY_POINT: u64 = size_of::<EntryPoint>() as u64;
+const ALIGN: u64 = 16;
+
+/// The structures, one after another.
+#[derive(Debug, Default)]
+pub(crate) struct Smbios {
+    pub bytes: Vec<u8>,
+    structures: u16,
+    largest: u16,
+}
+
+/// The strings of one structure, in order.
+#[derive(Debug, Default)]
+struct Strings(Vec<u8>);
+
+impl Strings {
+    /// Returns the string's number. What is empty or was not given has the number zero, which readers show as
+    /// "Not Specified"; an empty string would end the list.
+    fn add(&mut self, text: &str) -> u8 {
+        let plain = text.bytes().filter(|byte| matches!(byte, b' '..=b'~')).take(MAX_STRING);
+        let before = self.0.len();
+        self.0.extend(plain);
+        if self.0.len() == before {
+            return 0;
+        }
+        self.0.push(0);
+        let count = self.0.iter().filter(|byte| **byte == 0).count();
+        u8::try_from(count).unwrap_or(0)
+    }
+}
+
+fn header<T>(kind: u8, handle: u16) -> Header {
+    Header { kind, length: u8::try_from(size_of::<T>()).unwrap_or(0), handle: handle.into() }
+}
+
+impl Smbios {
+    fn push(&mut self, structure: &(impl IntoBytes + Immutable), strings: &Strings) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(structure.as_bytes());
+        self.bytes.extend_from_slice(&strings.0);
+        // A list ends in an empty string. One without strings has two NULs.
+        self.bytes.resize(self.bytes.len() + if strings.0.is_empty() { 2 } else { 1 }, 0);
+        let length = u16::try_from(self.bytes.len() - start).unwrap_or(u16::MAX);
+        self.largest = self.largest.max(length);
+        self.structures = self.structures.saturating_add(1);
+    }
+
+    /// The entry point, for structures at `address`.
+    pub(crate) fn anchor(&self, address: u32) -> Vec<u8> {
+        let mut entry = EntryPoint {
+            anchor: *b"_SM_",
+            checksum: 0,
+            length: u8::try_from(size_of::<EntryPoint>()).unwrap_or(0),
+            major: MAJOR,
+            minor: MINOR,
+            largest_structure: self.largest.into(),
+            revision: 0,
+            formatted_area: [0; 5],
+            intermediate_anchor: *b"_DMI_",
+            intermediate_checksum: 0,
+            table_length: u16::try_from(self.bytes.len()).unwrap_or(u16::MAX).into(),
+            table_address: address.into(),
+            structures: self.structures.into(),
+            bcd_revision: MAJOR << 4 | MINOR,
+        };
+        // The part from the intermediate anchor on adds up to zero by itself, and so does what is before it.
+        let sum = |bytes: &[u8]| bytes.iter().fold(0u8, |sum, byte| sum.wrapping_sub(*byte));
+        entry.intermediate_checksum = sum(entry.as_bytes().get(16..).unwrap_or_default());
+        entry.checksum = sum(entry.as_bytes());
+        entry.as_bytes().to_vec()
+    }
+}
+
+pub(crate) fn tables(board: &Board) -> Smbios {
+    let mut smbios = Smbios::default();
+    structures::write(board, &mut smbios);
+    smbios
+}
+
+/// Does what a firmware does: puts entry point and structures into `place`, which an OS searches.
+pub(crate) fn place(board: &Board, place: Range, memory: &Memory) -> Result<(), FirmwareError> {
+    let smbios = tables(board);
+    let start = place.start.saturating_add(ENTRY_POINT).next_multiple_of(ALIGN);
+    let end = start.saturating_add(smbios.bytes.len() as u64);
+    let address = u32::try_from(start).ok().filter(|_| end <= place.end());
+    let address =
+        address.ok_or(FirmwareError::Tables("the SMBIOS structures do not fit into their place"))?;
+    memory.write(Gpa(place.start), &smbios.anchor(address))?;
+    Ok(memory.write(Gpa(start), &smbios.bytes)?)
+}
+
+#[cfg(test)]
+#[path = "smbios_test.rs"]
+mod tests;

@@ -1,0 +1,62 @@
+//! Who the launched machine is: an instance id, the UUID that goes with it, and a VM generation id, new at each launch.
+
+use ami_run_machine::Identity;
+use rustix::rand::{GetRandomFlags, getrandom};
+use std::fmt::Write;
+use std::io;
+
+/// The shape that a launch has when nobody asks for another.
+const DEFAULT_TYPE: &str = "t3.micro";
+
+pub(crate) fn new() -> io::Result<Identity> {
+    let mut random = [0; 48];
+    let mut filled = 0;
+    while let Some(rest) = random.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        filled += getrandom(rest, GetRandomFlags::empty())?;
+    }
+    Ok(from_random(random))
+}
+
+fn from_random(random: [u8; 48]) -> Identity {
+    let [id, uuid, generation] = [0, 16, 32].map(|at| {
+        let mut part = [0; 16];
+        part.iter_mut().zip(random.iter().skip(at)).for_each(|(to, from)| *to = *from);
+        part
+    });
+    // Ids of this length begin with 0 and have 17 digits.
+    let mut instance_id = "i-0".to_owned();
+    for byte in id.iter().take(8) {
+        // Writing to a string cannot fail.
+        write!(instance_id, "{byte:02x}").unwrap_or_default();
+    }
+    let [_, second, rest @ ..] = uuid;
+    let mut uuid = [0; 16];
+    uuid.iter_mut()
+        .zip([0xec, 0x20 | (second & 0x0f)].into_iter().chain(rest))
+        .for_each(|(to, from)| *to = from);
+    Identity { instance_id, instance_type: DEFAULT_TYPE.to_owned(), uuid, generation }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_ec2_s_shape_and_differ() {
+        let (one, other) = (new().unwrap(), new().unwrap());
+        assert_eq!(one.instance_id.len(), "i-0123456789abcdef0".len());
+        assert_eq!((one.uuid[0], one.uuid[1] >> 4), (0xec, 2), "begins with ec2");
+        assert_ne!(one.instance_id, other.instance_id);
+        assert_ne!(one.uuid, other.uuid);
+        assert_ne!(one.generation, other.generation);
+    }
+
+    #[test]
+    fn every_random_byte_counts() {
+        let random: [u8; 48] = std::array::from_fn(|i| u8::try_from(i).unwrap());
+        let identity = from_random(random);
+        assert_eq!(identity.instance_id, "i-00001020304050607");
+        assert_eq!(identity.uuid[..4], [0xec, 0x21, 18, 19]);
+        assert_eq!(identity.generation[15], 47);
+    }
+}
