@@ -66,7 +66,11 @@ fn an_image_brings_its_id_and_its_volumes() {
     let guest = Guest::default().power_off();
     let ended = run(place.guest(guest, &["image.json", "--output", "json"]));
     assert_eq!(ended.code, Some(0), "{}", ended.err);
-    assert!(ended.err.contains("booting    ami-0123 (x86_64, no firmware, 1 vCPU, 64 MiB)"), "{}", ended.err);
+    assert!(
+        ended.err.contains("booting    ami-0123 (x86_64, no firmware, 1 vCPU, 64 MiB, virtio)"),
+        "{}",
+        ended.err
+    );
     assert_eq!(json(&ended)["ImageId"], "ami-0123");
     assert!(place.leftovers(&["guest", "image.json", "snap-1.img"]).is_empty());
     assert_eq!(fs::read(place.inputs().join("snap-1.img")).unwrap(), [0; 512]);

@@ -21,7 +21,7 @@ fn stock_debian_boots_works_reboots_and_powers_off() {
     let Some(folder) = guest("AMI_RUN_GUEST_DEBIAN") else { return };
     let image = path(&folder, "image.json");
     let mut launch = Launch::start(&[&image, "--cpus", "2", "--memory", "5G"]);
-    let first = launch.wait_for("Linux version");
+    let first = launch.wait_for("Welcome to");
     assert!(first.contains("SeaBIOS") && first.contains("GRUB"), "{first}");
     log_in(&mut launch);
     // Until it is done, cloud-init writes to the console between our lines.
@@ -52,10 +52,39 @@ fn stock_debian_boots_works_reboots_and_powers_off() {
     launch.shell("echo kept > /var/tmp/mark; sync");
 
     launch.type_in("reboot\n");
-    let second = launch.wait_for("Linux version");
+    let second = launch.wait_for("Welcome to");
     assert!(second.contains("SeaBIOS") && second.contains("GRUB"), "the firmware runs again: {second}");
     log_in(&mut launch);
     assert_eq!(launch.shell("cat /var/tmp/mark"), "kept");
+    launch.type_in("poweroff\n");
+    let end = launch.end();
+    assert_eq!(end.code, Some(0), "{}", end.status);
+}
+
+#[test]
+fn on_nvme_stock_debian_sees_an_ebs_volume() {
+    let Some(folder) = guest("AMI_RUN_GUEST_DEBIAN") else { return };
+    let image = path(&folder, "image.json");
+    let mut launch = Launch::start(&[&image, "--cpus", "2", "--disk-interface", "nvme"]);
+    log_in(&mut launch);
+    launch.shell("cloud-init status --wait > /var/tmp/cloud-init.txt");
+    assert_eq!(launch.shell("findmnt -no SOURCE /"), "/dev/nvme0n1p1");
+    // Without /dev/, as EC2 says it of volumes attached at launch.
+    assert_eq!(launch.shell("ebsnvme-id -b /dev/nvme0n1"), "xvda");
+    let volume = launch.shell("ebsnvme-id -v /dev/nvme0n1");
+    assert!(volume.starts_with("Volume ID: vol-0"), "{volume}");
+    assert_eq!(launch.shell("readlink -f /dev/xvda"), "/dev/nvme0n1");
+    let controller = launch.shell("nvme id-ctrl /dev/nvme0");
+    for text in ["0x1d0f", "Amazon Elastic Block Store", "fr        : 1.0"] {
+        assert!(controller.contains(text), "{text}:\n{controller}");
+    }
+    let functions = launch.shell("lspci -nn");
+    assert!(functions.contains("00:04.0") && functions.contains("[1d0f:8061]"), "{functions}");
+    let interrupts = launch.shell("grep nvme0q /proc/interrupts");
+    assert!(interrupts.contains("PCI-MSI"), "{interrupts}");
+    let magic =
+        launch.shell("nvme get-log /dev/nvme0n1 --log-id=0xd0 --log-len=4096 --raw-binary | od -An -tx4 -N4");
+    assert_eq!(magic, "3c23b510");
     launch.type_in("poweroff\n");
     let end = launch.end();
     assert_eq!(end.code, Some(0), "{}", end.status);

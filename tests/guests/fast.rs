@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 
 /// Boots the GRUB disk, enlarged to `gib`, until GRUB switches the machine off.
-fn grub(gib: u64, cpus: &str, memory: &str) {
+fn grub(gib: u64, cpus: &str, memory: &str, interface: &str) {
     let Some(folder) = guest("AMI_RUN_GUEST_GRUB") else { return };
     let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
     let disk = temporary.path().join("disk.img");
@@ -14,8 +14,8 @@ fn grub(gib: u64, cpus: &str, memory: &str) {
     fs::File::options().write(true).open(&disk).unwrap().set_len(gib << 30).unwrap();
     let before = fs::metadata(&disk).unwrap().modified().unwrap();
     let disk_path = disk.to_str().unwrap();
-    let launch =
-        Launch::start(&[disk_path, "--force", "--cpus", cpus, "--memory", memory, "--timeout", "300"]);
+    let machine = ["--cpus", cpus, "--memory", memory, "--disk-interface", interface];
+    let launch = Launch::start(&[&[disk_path, "--force", "--timeout", "300"][..], &machine].concat());
     let end = launch.end();
     assert_eq!(end.code, Some(0), "{}\n{}", end.console, end.status);
     // SeaBIOS sends what GRUB said through it late, into the middle of GRUB's own lines: so one name at a time.
@@ -27,17 +27,22 @@ fn grub(gib: u64, cpus: &str, memory: &str) {
 
 #[test]
 fn grub_lists_a_small_disk_with_one_cpu_and_64_mib() {
-    grub(1, "1", "64M");
+    grub(1, "1", "64M", "virtio");
 }
 
 #[test]
 fn grub_lists_a_disk_of_8_gib_with_two_cpus() {
-    grub(8, "2", "512M");
+    grub(8, "2", "512M", "virtio");
 }
 
 #[test]
 fn grub_lists_a_disk_of_64_gib_with_eight_cpus_and_5_gib() {
-    grub(64, "8", "5G");
+    grub(64, "8", "5G", "virtio");
+}
+
+#[test]
+fn grub_lists_an_nvme_disk_with_memory_above_4_gib() {
+    grub(1, "1", "5G", "nvme");
 }
 
 #[test]

@@ -59,6 +59,24 @@ fn a_disk_keeps_what_is_written_and_its_file_does_not_change() {
 }
 
 #[test]
+fn an_nvme_disk_is_an_ebs_volume_and_keeps_what_is_written() {
+    let Some(folder) = guest("AMI_RUN_GUEST_SMALL") else { return };
+    let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
+    let disk = temporary.path().join("disk.raw");
+    std::fs::write(&disk, vec![0x5a; 16 << 20]).unwrap();
+    let more = [disk.to_str().unwrap(), "--cpus", "2", "--disk-interface", "nvme"];
+    let end = Launch::start(&arguments(&folder, "check=disks,irqs,pci io=nvme0n1", &more)).end();
+    assert_eq!(end.code, Some(0), "{}\n{}", end.console, end.status);
+    let found = value(&end, "disks");
+    assert!(found.starts_with("nvme0n1 16777216 serial=vol0"), "{found}");
+    assert!(found.contains("model=Amazon Elastic Block Store"), "{found}");
+    assert!(value(&end, "io").starts_with("nvme0n1 ok"), "{}", end.console);
+    assert!(end.console.contains("1d0f:8061 class 010802"), "{}", end.console);
+    assert!(end.console.contains("nvme0q1"), "a vector for each queue:\n{}", end.console);
+    assert!(std::fs::read(&disk).unwrap().iter().all(|byte| *byte == 0x5a), "the disk file has changed");
+}
+
+#[test]
 fn every_way_to_reboot_comes_back_up() {
     for way in ["acpi", "kbd", "pci", "triple"] {
         let Some(folder) = guest("AMI_RUN_GUEST_SMALL") else { return };

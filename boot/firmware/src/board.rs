@@ -57,6 +57,7 @@ pub enum PciKind {
     IsaBridge,
     PowerManagement,
     VirtioBlock,
+    Nvme,
     Other,
 }
 

@@ -17,6 +17,9 @@ pub struct Image {
     pub boot_mode: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root_device_name: Option<String>,
+    /// The image's drivers are those of Nitro types: ENA and NVMe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ena_support: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block_device_mappings: Option<Vec<BlockDeviceMapping>>,
     /// Members that this version does not look at.

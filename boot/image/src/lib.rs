@@ -22,4 +22,4 @@ mod plan;
 pub use describe::{BlockDeviceMapping, EbsBlockDevice, Image};
 pub use error::ImageError;
 pub use parse::parse;
-pub use plan::{Architecture, BootMode, LaunchPlan, PlannedVolume, Shape, plan};
+pub use plan::{Architecture, BootMode, Interface, LaunchPlan, PlannedVolume, Shape, plan};

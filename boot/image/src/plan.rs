@@ -57,11 +57,31 @@ impl fmt::Display for BootMode {
     }
 }
 
+/// What a volume looks like to the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interface {
+    /// An NVMe controller as EBS shows it on Nitro types.
+    Nvme,
+    /// virtio-blk.
+    Virtio,
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            Interface::Nvme => "nvme",
+            Interface::Virtio => "virtio",
+        })
+    }
+}
+
 /// What the caller chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub cpus: u32,
     pub memory_mib: u64,
+    /// None: NVMe if the image is made for Nitro types, else virtio.
+    pub interface: Option<Interface>,
 }
 
 /// What a launch decided, before anything is made.
@@ -72,6 +92,7 @@ pub struct LaunchPlan {
     pub boot_mode: BootMode,
     pub cpus: u32,
     pub memory_mib: u64,
+    pub interface: Interface,
     /// The root first, then the others in the order of the mapping.
     pub volumes: Vec<PlannedVolume>,
 }
@@ -96,6 +117,10 @@ pub fn plan(image: &Image, host: Architecture, shape: Shape) -> Result<LaunchPla
         boot_mode: boot_mode(image)?,
         cpus: shape.cpus,
         memory_mib: shape.memory_mib,
+        interface: shape.interface.unwrap_or(match image.ena_support {
+            Some(true) => Interface::Nvme,
+            _ => Interface::Virtio,
+        }),
         volumes: volumes(image, root)?,
     })
 }

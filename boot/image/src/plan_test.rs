@@ -3,7 +3,7 @@
 use super::*;
 use crate::parse;
 
-const SHAPE: Shape = Shape { cpus: 2, memory_mib: 1024 };
+const SHAPE: Shape = Shape { cpus: 2, memory_mib: 1024, interface: None };
 
 fn try_plan(json: &str) -> Result<LaunchPlan, ImageError> {
     plan(&parse(json.as_bytes()).unwrap(), Architecture::X86_64, SHAPE)

@@ -3,6 +3,7 @@
 
 use crate::{Bitmap, Buffers, Gpa, MemoryError, Range};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
 };
@@ -69,6 +70,18 @@ impl Memory {
 
     pub fn write_record<T: IntoBytes + Immutable>(&self, gpa: Gpa, record: &T) -> Result<(), MemoryError> {
         self.write(gpa, record.as_bytes())
+    }
+
+    /// Reads a number that the guest may be writing, in one access; what is read after it is at least as new.
+    pub fn load_u32(&self, gpa: Gpa) -> Result<u32, MemoryError> {
+        let wrong = |_| MemoryError::OutOfRange { gpa, len: 4 };
+        self.ram.load(GuestAddress(gpa.0), Ordering::Acquire).map_err(wrong)
+    }
+
+    /// Writes a number that the guest may be reading, in one access, after all that was written before.
+    pub fn store_u32(&self, gpa: Gpa, value: u32) -> Result<(), MemoryError> {
+        let wrong = |_| MemoryError::OutOfRange { gpa, len: 4 };
+        self.ram.store(value, GuestAddress(gpa.0), Ordering::Release).map_err(wrong)
     }
 
     /// An empty list of I/O buffers in this memory.
@@ -153,6 +166,18 @@ mod tests {
         for gpa in [0xffff, 0x10000, 0x1_0000_0fff, u64::MAX] {
             assert!(memory.write(Gpa(gpa), &[0; 2]).is_err(), "{gpa:#x}");
             assert!(memory.read(Gpa(gpa), &mut [0; 2]).is_err(), "{gpa:#x}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_read_and_written_in_one_access_at_its_own_alignment() {
+        let memory = two_ranges();
+        memory.store_u32(Gpa(0xfffc), 0x1122_3344).unwrap();
+        assert_eq!(memory.load_u32(Gpa(0xfffc)).unwrap(), 0x1122_3344);
+        assert_eq!(memory.read_record::<u32>(Gpa(0xfffc)).unwrap(), 0x1122_3344);
+        for gpa in [0x10000, 2, u64::MAX - 3] {
+            assert!(memory.store_u32(Gpa(gpa), 1).is_err(), "{gpa:#x}");
+            assert!(memory.load_u32(Gpa(gpa)).is_err(), "{gpa:#x}");
         }
     }
 

@@ -23,6 +23,7 @@ pub mod cmos;
 pub mod console;
 pub mod fw_cfg;
 pub mod irq;
+pub mod nvme;
 pub mod pci;
 pub mod ports;
 pub mod power;

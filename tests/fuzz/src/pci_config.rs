@@ -4,8 +4,8 @@
 use crate::host;
 use crate::input::{Input, width};
 use ami_run_models::bus::{Access, Device, Width};
-use ami_run_models::pci::{Address, Function, HostBridge, IsaBridge, PowerManagement, Root, Window};
-use ami_run_models::virtio::{Block, Transport, Wiring};
+use ami_run_models::pci::{Address, Function, HostBridge, IsaBridge, PowerManagement, Root, Window, Wiring};
+use ami_run_models::virtio::{Block, Transport};
 use std::sync::Arc;
 
 const RAM: u64 = 0x8000;

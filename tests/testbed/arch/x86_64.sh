@@ -14,4 +14,6 @@ kernel_form=elf
 machine_options=(-machine "pc,vmport=off" -cpu max -bios qboot.rom)
 # The emulated TSC is the host's and in step on all CPUs, but lacks the flag
 # that says so; without it the clock is a slow emulated HPET.
-kernel_arguments="tsc=reliable"
+# QEMU's SVM emulation now and then repeats a #VMEXIT for ever: a CPU of the nested machine is then lost, and the other
+# notices. That must end as a broken machine, not as a guest that seems to hang.
+kernel_arguments="tsc=reliable softlockup_panic=1 watchdog_thresh=30"

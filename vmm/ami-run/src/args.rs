@@ -4,6 +4,7 @@ use crate::exit::{self, Code};
 use crate::failure::Failure;
 use crate::values::{self, EscapeKey, Pattern, SnapshotFile, TraceTo};
 use crate::{source, ui};
+use ami_run_image::Interface;
 use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
@@ -100,6 +101,27 @@ fn epilogue() -> String {
     format!("{EXAMPLES}\n{ENVIRONMENT}\n{}", exit::table())
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiskInterface {
+    /// NVMe if the image says EnaSupport, as images for Nitro types do; else virtio
+    Auto,
+    /// NVMe controllers, as EBS shows its volumes
+    Nvme,
+    /// virtio-blk
+    Virtio,
+}
+
+impl DiskInterface {
+    /// None: the image decides.
+    pub(crate) fn chosen(self) -> Option<Interface> {
+        match self {
+            DiskInterface::Auto => None,
+            DiskInterface::Nvme => Some(Interface::Nvme),
+            DiskInterface::Virtio => Some(Interface::Virtio),
+        }
+    }
+}
+
 /// Launch an EC2 machine image (AMI) on this computer, as EC2 would.
 ///
 /// The guest's console is standard input and output. What the guest writes to its disks goes to a private file
@@ -140,6 +162,10 @@ pub(crate) struct Launch {
     /// The BIOS to start, instead of the distribution's SeaBIOS
     #[arg(long, value_name = "FILE", conflicts_with = "kernel", help_heading = "Machine")]
     pub(crate) firmware: Option<PathBuf>,
+
+    /// What the guest sees its volumes as
+    #[arg(long, value_name = "KIND", value_enum, default_value = "auto", help_heading = "Machine")]
+    pub(crate) disk_interface: DiskInterface,
 
     /// Start this kernel (bzImage or PVH ELF) at once, without firmware and boot loader
     #[arg(long, value_name = "FILE", help_heading = "Machine")]

@@ -9,26 +9,41 @@ use std::io;
 const DEFAULT_TYPE: &str = "t3.micro";
 
 pub(crate) fn new() -> io::Result<Identity> {
-    let mut random = [0; 48];
+    Ok(from_random(random()?))
+}
+
+/// A new volume id.
+pub(crate) fn volume_id() -> io::Result<String> {
+    Ok(id("vol", random::<8>()?))
+}
+
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
     let mut filled = 0;
-    while let Some(rest) = random.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         filled += getrandom(rest, GetRandomFlags::empty())?;
     }
-    Ok(from_random(random))
+    Ok(bytes)
+}
+
+/// Ids of EC2's longer kind: they begin with 0 and have 17 digits.
+fn id(prefix: &str, bytes: [u8; 8]) -> String {
+    let mut text = format!("{prefix}-0");
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
+    }
+    text
 }
 
 fn from_random(random: [u8; 48]) -> Identity {
-    let [id, uuid, generation] = [0, 16, 32].map(|at| {
+    let [digits, uuid, generation] = [0, 16, 32].map(|at| {
         let mut part = [0; 16];
         part.iter_mut().zip(random.iter().skip(at)).for_each(|(to, from)| *to = *from);
         part
     });
-    // Ids of this length begin with 0 and have 17 digits.
-    let mut instance_id = "i-0".to_owned();
-    for byte in id.iter().take(8) {
-        // Writing to a string cannot fail.
-        write!(instance_id, "{byte:02x}").unwrap_or_default();
-    }
+    let [i0, i1, i2, i3, i4, i5, i6, i7, ..] = digits;
+    let instance_id = id("i", [i0, i1, i2, i3, i4, i5, i6, i7]);
     let [_, second, rest @ ..] = uuid;
     let mut uuid = [0; 16];
     uuid.iter_mut()

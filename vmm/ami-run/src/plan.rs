@@ -5,9 +5,9 @@ use crate::args::Launch;
 use crate::exit::Code;
 use crate::failure::Failure;
 use crate::source::{self, Source};
-use crate::{host, snapshots};
-use ami_run_image::{Architecture, Image, LaunchPlan, PlannedVolume, Shape};
-use ami_run_machine::{Disk, MAX_DISKS};
+use crate::{host, identity, snapshots};
+use ami_run_image::{Architecture, Image, Interface as PlannedInterface, LaunchPlan, PlannedVolume, Shape};
+use ami_run_machine::{Disk, Interface, MAX_DISKS};
 use ami_run_storage::{StorageError, Volume};
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -40,7 +40,8 @@ pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
     let start = start(args);
     host::check_memory(args.memory)?;
     let source = args.image.as_deref().map(|path| source::open(path, bare)).transpose()?;
-    let shape = Shape { cpus: args.cpus, memory_mib: args.memory };
+    let interface = args.disk_interface.chosen();
+    let shape = Shape { cpus: args.cpus, memory_mib: args.memory, interface };
     match source {
         None => no_image(args, shape, start),
         Some(Source::Disk(path)) => disk(args, shape, start, path),
@@ -118,7 +119,8 @@ impl Plan {
         };
         let vcpus = if launch.cpus == 1 { "vCPU" } else { "vCPUs" };
         let (arch, cpus, mib) = (launch.architecture, launch.cpus, launch.memory_mib);
-        format!("{} ({arch}, {start}, {cpus} {vcpus}, {mib} MiB)", self.name)
+        let disks = if launch.volumes.is_empty() { String::new() } else { format!(", {}", launch.interface) };
+        format!("{} ({arch}, {start}, {cpus} {vcpus}, {mib} MiB{disks})", self.name)
     }
 
     /// Every file that this launch reads and must not write.
@@ -134,6 +136,21 @@ impl Plan {
         all
     }
 
+    /// How the guest sees the volume of this device name.
+    fn interface(&self, name: &str) -> Result<Interface, Failure> {
+        let mapping = name.trim_start_matches("/dev/").to_owned();
+        match self.launch.interface {
+            // The one thing by which a guest can tell such disks apart.
+            PlannedInterface::Virtio => Ok(Interface::Virtio { serial: mapping }),
+            PlannedInterface::Nvme => {
+                let volume_id = identity::volume_id().map_err(|cause| {
+                    Failure::new(Code::Host, "cannot get random numbers".to_owned()).because(&cause)
+                })?;
+                Ok(Interface::Nvme { volume_id, mapping })
+            }
+        }
+    }
+
     /// Opens every volume, root first.
     pub(crate) fn open_disks(&self) -> Result<Vec<Disk>, Failure> {
         let tops = top_folder();
@@ -145,9 +162,7 @@ impl Plan {
                     .map_err(|cause| unusable(&format!("{} as volume {name}", file.display()), &cause)),
                 None => blank(size.unwrap_or_default(), name, &tops),
             };
-            // The one thing by which a guest can tell its disks apart until volumes have ids.
-            let serial = name.trim_start_matches("/dev/").to_owned();
-            Ok(Disk { volume: volume?, serial })
+            Ok(Disk { volume: volume?, interface: self.interface(name)? })
         };
         self.launch.volumes.iter().zip(&self.disks).map(open).collect()
     }

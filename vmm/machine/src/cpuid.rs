@@ -117,8 +117,10 @@ mod tests {
 
     #[test]
     fn three_cores_in_one_socket() {
-        let host =
-            vec![entry(0, 0x16), entry(1, 0), entry(4, 0xfc00_0121), entry(0xb, 7), entry(0x8000_0008, 46)];
+        let one = kvm_cpuid_entry2 { ecx: ECX_VMX, ..entry(1, 0) };
+        let extended = kvm_cpuid_entry2 { ecx: ECX_SVM | 1, ..entry(0x8000_0001, 0) };
+        let (caches, sizes) = (entry(4, 0xfc00_0121), entry(0x8000_0008, 46));
+        let host = vec![entry(0, 0x16), one, caches, entry(0xb, 7), extended, sizes];
         let edited = edit(host, 2, 3, Some(2_000_000), true);
         let one = find(&edited, 1, 0);
         assert_eq!((one.ebx, one.edx), (0x0203_0800, EDX_HTT));

@@ -2,7 +2,7 @@
 //! tables are told of them, come from the same lines.
 
 use crate::kvm::{OWN_PAGES, Vm};
-use crate::{Boot, Disk, MachineError, Spec};
+use crate::{Boot, Disk, Interface, MachineError, Spec};
 use ami_run_firmware::board::{Board, PciAddress, PciFunction, PciKind, Power, SerialPort};
 use ami_run_memory::{Memory, Range};
 use ami_run_models::bus::{Bus, Device};
@@ -10,12 +10,14 @@ use ami_run_models::cmos::{Clock, Cmos};
 use ami_run_models::console::Console;
 use ami_run_models::fw_cfg::{FwCfg, Items};
 use ami_run_models::irq::{Hypervisor, Line, Lines};
-use ami_run_models::pci::{Address, Function, HostBridge, IsaBridge, PowerManagement, Root, Window};
+use ami_run_models::nvme::{self, Nvme};
+use ami_run_models::pci::{Address, Function, HostBridge, IsaBridge, PowerManagement, Root, Window, Wiring};
 use ami_run_models::ports::{DebugPort, DebugText, FastA20, KeyboardReset};
 use ami_run_models::power::PowerBlock;
 use ami_run_models::serial::Port;
-use ami_run_models::virtio::{Block, Transport, Wiring};
+use ami_run_models::virtio::{Block, Transport};
 use parking_lot::Mutex;
+use std::io;
 use std::sync::Arc;
 
 /// RAM below 4 GiB ends here; the rest is above 4 GiB.
@@ -104,7 +106,9 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
     let wiring =
         Wiring { memory: outside.ram.clone(), hypervisor, lines: Arc::clone(&lines), trace: trace.clone() };
     for (number, (slot, disk)) in DISK_SLOTS.into_iter().zip(&spec.disks).enumerate() {
-        list.pci(slot, 0, PciKind::VirtioBlock, block(number, slot, disk, wiring.clone())?);
+        let (kind, function) = disk_function(number, slot, disk, wiring.clone())
+            .map_err(|cause| MachineError::Call { what: "making a disk", cause })?;
+        list.pci(slot, 0, kind, function);
         if number == 0 {
             list.board.boot_order.push(PciAddress { slot, function: 0 });
         }
@@ -141,10 +145,23 @@ fn board(spec: &Spec) -> Board {
     }
 }
 
-fn block(number: usize, slot: u8, disk: &Disk, wiring: Wiring) -> Result<Arc<Transport>, MachineError> {
-    let kind = Box::new(Block::new(disk.volume.clone(), &disk.serial));
-    let made = Transport::new(&format!("disk{number}"), slot, kind, wiring);
-    made.map_err(|cause| MachineError::Call { what: "making a disk", cause })
+fn disk_function(
+    number: usize,
+    slot: u8,
+    disk: &Disk,
+    wiring: Wiring,
+) -> io::Result<(PciKind, Arc<dyn Function>)> {
+    let (name, volume) = (format!("disk{number}"), disk.volume.clone());
+    Ok(match &disk.interface {
+        Interface::Virtio { serial } => {
+            let kind = Box::new(Block::new(volume, serial));
+            (PciKind::VirtioBlock, Transport::new(&name, slot, kind, wiring)?)
+        }
+        Interface::Nvme { volume_id, mapping } => {
+            let identity = nvme::Identity::ebs(volume_id, mapping);
+            (PciKind::Nvme, Nvme::new(&name, slot, volume, identity, wiring)?)
+        }
+    })
 }
 
 /// Firmware's files; a kernel that is started without firmware finds none.

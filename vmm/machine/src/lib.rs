@@ -50,8 +50,23 @@ pub struct Spec {
 #[derive(Debug, Clone)]
 pub struct Disk {
     pub volume: Volume,
-    /// What the guest reads as its serial number.
-    pub serial: String,
+    pub interface: Interface,
+}
+
+/// What a disk looks like to the guest.
+#[derive(Debug, Clone)]
+pub enum Interface {
+    Virtio {
+        /// What the guest reads as its serial number.
+        serial: String,
+    },
+    /// As EBS shows a volume on Nitro types.
+    Nvme {
+        /// `vol-…`.
+        volume_id: String,
+        /// The name in the block-device mapping, as EC2 tells it to the guest.
+        mapping: String,
+    },
 }
 
 /// What runs first.

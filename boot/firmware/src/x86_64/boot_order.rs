@@ -10,8 +10,11 @@ pub(crate) fn boot_order(board: &Board) -> Vec<u8> {
     let mut text = String::new();
     for address in &board.boot_order {
         let function = board.pci.iter().find(|function| function.address == *address);
-        if function.is_some_and(|function| function.kind == PciKind::VirtioBlock) {
-            text.push_str(&format!("/pci@i0cf8/scsi@{}/disk@0,0\n", unit(*address)));
+        let unit = unit(*address);
+        match function.map(|function| function.kind) {
+            Some(PciKind::VirtioBlock) => text.push_str(&format!("/pci@i0cf8/scsi@{unit}/disk@0,0\n")),
+            Some(PciKind::Nvme) => text.push_str(&format!("/pci@i0cf8/pci1d0f,8061@{unit}/namespace@1,0\n")),
+            _ => {}
         }
     }
     text.push_str("HALT\0");
@@ -39,6 +42,15 @@ mod tests {
         board.boot_order = vec![address, PciAddress { slot: 4, function: 0 }];
         let expected = "/pci@i0cf8/scsi@1f,2/disk@0,0\n/pci@i0cf8/scsi@4/disk@0,0\nHALT\0";
         assert_eq!(String::from_utf8(boot_order(&board)).unwrap(), expected);
+    }
+
+    #[test]
+    fn nvme_has_its_own_words() {
+        let mut board = sample::board();
+        let address = PciAddress { slot: 6, function: 0 };
+        board.pci.push(PciFunction { address, kind: PciKind::Nvme });
+        board.boot_order = vec![address];
+        assert_eq!(boot_order(&board), b"/pci@i0cf8/pci1d0f,8061@6/namespace@1,0\nHALT\0");
     }
 
     #[test]

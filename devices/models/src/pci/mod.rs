@@ -15,8 +15,11 @@ pub use msix::{Msix, NO_VECTOR};
 pub use root::{Root, Window};
 
 use crate::bus::{Access, Effect, Width};
-use ami_run_memory::Range;
+use crate::irq::{Hypervisor, Lines};
+use crate::trace::Trace;
+use ami_run_memory::{Memory, Range};
 use std::fmt;
+use std::sync::Arc;
 
 /// A function's place on bus 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -29,6 +32,15 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00:{:02x}.{}", self.slot, self.function)
     }
+}
+
+/// What a function is connected to.
+#[derive(Debug, Clone)]
+pub struct Wiring {
+    pub memory: Memory,
+    pub hypervisor: Arc<dyn Hypervisor>,
+    pub lines: Arc<Lines>,
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// One function of a PCI device. Configuration accesses lie within one dword.

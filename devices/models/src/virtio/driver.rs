@@ -1,10 +1,11 @@
 //! A small virtio-blk driver for tests: rings in guest memory, registers by BAR and configuration space, doorbells
 //! as the hypervisor would answer them.
 
-use super::{Block, Transport, Wiring};
+use super::{Block, Transport};
 use crate::bus::{Access, Width};
 use crate::irq::{Doorbell, Hypervisor, Lines, Message, Vector};
 use crate::pci::Function;
+use crate::pci::Wiring;
 use ami_run_memory::{Gpa, Memory, Range};
 use ami_run_storage::Volume;
 use parking_lot::Mutex;

@@ -23,7 +23,7 @@ mod transport_test;
 pub use block::Block;
 pub use chain::Chain;
 pub use ring::{Ring, Setup};
-pub use transport::{Transport, Wiring};
+pub use transport::Transport;
 
 use std::fmt;
 

@@ -4,10 +4,9 @@ use super::registers::{Ask, NEEDS_RESET, QueueRegisters, Registers};
 use super::worker::{Notifier, Start, Worker};
 use super::{EVENT_INDEX, Kind, Ring, Setup};
 use crate::bus::{Access, Effect, Width};
-use crate::irq::{Doorbell, Hypervisor, Lines};
-use crate::pci::{Config, Function, Identity, Msix};
-use crate::trace::Trace;
-use ami_run_memory::{Memory, Range};
+use crate::irq::Doorbell;
+use crate::pci::{Config, Function, Identity, Msix, Wiring};
+use ami_run_memory::Range;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -22,15 +21,6 @@ const NOTIFY: u32 = 0x3000;
 const NOTIFY_STEP: u32 = 4;
 const MSIX_BAR_SIZE: u32 = 0x1000;
 const VENDOR_CAPABILITY: u8 = 9;
-
-/// What a transport is connected to.
-#[derive(Debug, Clone)]
-pub struct Wiring {
-    pub memory: Memory,
-    pub hypervisor: Arc<dyn Hypervisor>,
-    pub lines: Arc<Lines>,
-    pub trace: Option<Arc<Trace>>,
-}
 
 #[derive(Debug)]
 pub struct Transport {
