@@ -109,7 +109,12 @@ relay() {
 
 # QEMU holds the pipes open from its first moment to its end, however it ends:
 # so whoever reads them sees its death.
+# The first CPU of the host that this shell may use.
+first_core() { sed -n 's/^Cpus_allowed_list:[[:space:]]*\([0-9]*\).*/\1/p' /proc/self/status; }
+
 start_machine() {
+    local pin=()
+    if [[ $one_core ]]; then pin=(taskset -c "$(first_core)"); fi
     relay stdout &
     relay stderr >&2 &
     {
@@ -120,7 +125,7 @@ start_machine() {
     (
         cd "$work" || exit 125
         ulimit -n "$(ulimit -H -n)"
-        exec setpriv --pdeathsig KILL "$qemu" "${options[@]}" <stdin >qemu.log 2>&1 \
+        exec setpriv --pdeathsig KILL "${pin[@]}" "$qemu" "${options[@]}" <stdin >qemu.log 2>&1 \
             3<&- 4>stdout 5>stderr 6>control 7<&-
     ) &
     qemu_pid=$!

@@ -10,5 +10,6 @@ console=ttyAMA0
 kvm_modules=""
 kernel_form=as-is
 # Pointer authentication costs emulated code dearly and shows nothing here.
+one_core=
 machine_options=(-machine "virt,virtualization=on,gic-version=3" -cpu "max,pauth=off")
 kernel_arguments=""

@@ -12,8 +12,11 @@ kvm_modules="irqbypass kvm-amd"
 # by emulated code and no SeaBIOS, which saves 4 of 6 seconds.
 kernel_form=elf
 machine_options=(-machine "pc,vmport=off" -cpu max -bios qboot.rom)
+# Threads on one core cannot collide in the interrupt flags that QEMU's emulation
+# of SVM changes without a lock. Where they did, a #VMEXIT was repeated for ever,
+# or the nested machine's kernel met exceptions that nobody had raised.
+one_core=1
 # The emulated TSC is the host's and in step on all CPUs, but lacks the flag
-# that says so; without it the clock is a slow emulated HPET.
-# QEMU's SVM emulation now and then repeats a #VMEXIT for ever: a CPU of the nested machine is then lost, and the other
-# notices. That must end as a broken machine, not as a guest that seems to hang.
+# that says so; without it the clock is a slow emulated HPET. Should a CPU be
+# lost all the same, the other one notices and ends the machine.
 kernel_arguments="tsc=reliable softlockup_panic=1 watchdog_thresh=30"
