@@ -22,6 +22,7 @@ pub mod bus;
 pub mod cmos;
 pub mod console;
 pub mod fw_cfg;
+pub mod gate;
 pub mod irq;
 pub mod nvme;
 pub mod pci;

@@ -16,7 +16,7 @@ const WINDOW: u64 = 0xc000_0000;
 fn board() -> (Arc<Root>, Window) {
     let (hypervisor, lines) = (host::hypervisor(), host::lines());
     let memory = host::ram(RAM);
-    let wiring = Wiring { memory, hypervisor, lines: Arc::clone(&lines), trace: None };
+    let wiring = Wiring { memory, hypervisor, lines: Arc::clone(&lines), gate: Arc::default(), trace: None };
     let block = Box::new(Block::new(host::volume(), "vol-0"));
     let disk = Transport::new("disk", DISK.slot, block, wiring).expect("events for a disk");
     let functions: Vec<(Address, Arc<dyn Function>)> = vec![

@@ -9,6 +9,7 @@ use ami_run_models::bus::{Bus, Device};
 use ami_run_models::cmos::{Clock, Cmos};
 use ami_run_models::console::Console;
 use ami_run_models::fw_cfg::{FwCfg, Items};
+use ami_run_models::gate::Gate;
 use ami_run_models::irq::{Hypervisor, Line, Lines};
 use ami_run_models::nvme::{self, Nvme};
 use ami_run_models::pci::{Address, Function, HostBridge, IsaBridge, PowerManagement, Root, Window, Wiring};
@@ -62,6 +63,8 @@ pub(crate) struct Outside<'a> {
     pub(crate) ram: &'a Memory,
     pub(crate) console: &'a Arc<Console>,
     pub(crate) debug_text: &'a Arc<Mutex<DebugText>>,
+    /// Made anew for each board.
+    pub(crate) gate: &'a Arc<Gate>,
 }
 
 /// Devices in the order of the list, with the half-made board.
@@ -103,8 +106,13 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
     list.pci(0, 0, PciKind::HostBridge, Arc::new(HostBridge::new()));
     list.pci(1, 0, PciKind::IsaBridge, Arc::new(IsaBridge::new(Arc::clone(&lines))));
     list.pci(1, 3, PciKind::PowerManagement, Arc::new(PowerManagement::new(SCI)));
-    let wiring =
-        Wiring { memory: outside.ram.clone(), hypervisor, lines: Arc::clone(&lines), trace: trace.clone() };
+    let wiring = Wiring {
+        memory: outside.ram.clone(),
+        hypervisor,
+        lines: Arc::clone(&lines),
+        gate: Arc::clone(outside.gate),
+        trace: trace.clone(),
+    };
     for (number, (slot, disk)) in DISK_SLOTS.into_iter().zip(&spec.disks).enumerate() {
         let (kind, function) = disk_function(number, slot, disk, wiring.clone())
             .map_err(|cause| MachineError::Call { what: "making a disk", cause })?;

@@ -5,11 +5,13 @@ use crate::kvm::{self, Vm};
 use crate::vcpu::{Event, Shared, Vcpu};
 use crate::{Boot, Console, Exit, MAX_CPUS, MachineError, Spec, cpuid, registers};
 use ami_run_memory::{Gpa, Memory, Rom, Slot};
+use ami_run_models::gate::Gate;
 use ami_run_models::ports::DebugText;
 use ami_run_models::power::PowerBlock;
 use kvm_ioctls::Kvm;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -20,6 +22,8 @@ const FOUR_GIB: u64 = 1 << 32;
 const MIB: u64 = 1 << 20;
 /// The last part of the firmware also stands here: the reset vector jumps into it.
 const LOW_ALIAS: u64 = 0x2_0000;
+/// How long all threads may take to stand still: each finishes what it has begun with a disk of the host's.
+const PAUSE_PATIENCE: Duration = Duration::from_secs(5);
 /// Two triple faults within this time are a guest that cannot start.
 const TRIPLE_FAULT_WINDOW: Duration = Duration::from_secs(60);
 
@@ -29,6 +33,7 @@ pub struct Handle {
     console: Arc<Console>,
     debug_text: Arc<Mutex<DebugText>>,
     power: Arc<Mutex<Weak<PowerBlock>>>,
+    resets: Arc<AtomicU64>,
     events: Sender<Event>,
 }
 
@@ -43,6 +48,24 @@ impl Handle {
     pub fn stop(&self) {
         // The machine may have ended by itself.
         drop(self.events.send(Event::Stop));
+    }
+
+    /// Makes every thread of the machine stand still; says whether it does. [`Handle::resume`] is owed then.
+    pub fn pause(&self) -> bool {
+        let (done, answer) = channel();
+        // An error is a machine that has ended: it is still enough, but nothing to resume.
+        self.events.send(Event::Pause(done)).is_ok() && answer.recv_timeout(PAUSE_PATIENCE).is_ok()
+    }
+
+    pub fn resume(&self) {
+        // The machine may have ended.
+        drop(self.events.send(Event::Resume));
+    }
+
+    /// How often the guest has reset the machine.
+    #[must_use]
+    pub fn resets(&self) -> u64 {
+        self.resets.load(Ordering::Acquire)
     }
 
     #[must_use]
@@ -95,6 +118,7 @@ impl Machine {
             console: Arc::new(console),
             debug_text: Arc::default(),
             power: Arc::default(),
+            resets: Arc::default(),
             events: sender,
         };
         Ok(Machine { kvm, spec, ram, rom, handle, events })
@@ -117,19 +141,21 @@ impl Machine {
 
     fn run_to_the_end(&self) -> Result<Exit, MachineError> {
         let mut last_fault: Option<Instant> = None;
+        // What was asked for while the machine was built anew.
+        let mut asked = VecDeque::new();
         loop {
             let running = self.start()?;
-            let event = self.events.recv();
+            let event = self.follow(&running, &mut asked);
             drop(running);
             match event {
-                Ok(Event::PowerOff) => return Ok(Exit::PoweredOff),
-                Ok(Event::Stop) | Err(_) => return Ok(Exit::Stopped),
-                Ok(Event::Emulation(failure)) => return Ok(Exit::Emulation(failure)),
-                Ok(Event::Failed(what)) => {
+                Event::PowerOff => return Ok(Exit::PoweredOff),
+                Event::Stop => return Ok(Exit::Stopped),
+                Event::Emulation(failure) => return Ok(Exit::Emulation(failure)),
+                Event::Failed(what) => {
                     return Err(MachineError::Call { what: "KVM_RUN", cause: std::io::Error::other(what) });
                 }
-                Ok(Event::Reset) => (),
-                Ok(Event::TripleFault) => {
+                Event::Reset | Event::Pause(_) | Event::Resume => (),
+                Event::TripleFault => {
                     let soon = last_fault.is_some_and(|before| before.elapsed() < TRIPLE_FAULT_WINDOW);
                     if soon || self.spec.fail_on_triple_fault {
                         return Ok(Exit::TripleFault);
@@ -137,12 +163,34 @@ impl Machine {
                     last_fault = Some(Instant::now());
                 }
             }
-            // A Stop that came meanwhile must not be lost; what the dead vCPUs still said must be.
-            if self.events.try_iter().any(|event| matches!(event, Event::Stop)) {
-                return Ok(Exit::Stopped);
+            // What somebody outside asked for meanwhile must not be lost; what the dead vCPUs still said must be.
+            for event in self.events.try_iter() {
+                match event {
+                    Event::Stop => return Ok(Exit::Stopped),
+                    Event::Pause(_) | Event::Resume => asked.push_back(event),
+                    _ => (),
+                }
             }
             log::info!("the guest reset the machine");
+            self.handle.resets.fetch_add(1, Ordering::Release);
             self.ram.clear();
+        }
+    }
+
+    /// Lets the machine run, and pauses it when asked to, until something ends it.
+    fn follow(&self, running: &Running, asked: &mut VecDeque<Event>) -> Event {
+        loop {
+            // This machine's own handle is a sender, so there is always one.
+            let next = asked.pop_front().or_else(|| self.events.recv().ok());
+            match next.unwrap_or(Event::Stop) {
+                Event::Pause(done) => {
+                    running.pause();
+                    // Who asked may have lost patience.
+                    done.send(()).unwrap_or_default();
+                }
+                Event::Resume => running.gate.open(),
+                event => return event,
+            }
         }
     }
 
@@ -151,11 +199,13 @@ impl Machine {
         let mut slots = ram_slots(&self.ram);
         slots.extend(self.rom.as_ref().and_then(Rom::slot));
         let vm = Arc::new(Vm::new(&self.kvm, &slots, self.spec.trace.clone())?);
+        let gate = Arc::new(Gate::default());
         let outside = Outside {
             spec: &self.spec,
             ram: &self.ram,
             console: &self.handle.console,
             debug_text: &self.handle.debug_text,
+            gate: &gate,
         };
         let parts = i440fx::build(&vm, &outside)?;
         *self.handle.power.lock() = Arc::downgrade(&parts.power);
@@ -172,7 +222,6 @@ impl Machine {
         let shared = Arc::new(Shared {
             ports: parts.ports,
             memory: parts.memory,
-            stop: AtomicBool::new(false),
             run_size,
             trace: self.spec.trace.clone(),
         });
@@ -187,13 +236,14 @@ impl Machine {
             if let (0, Some(entry)) = (id, &entry) {
                 registers::set_entry(&fd, entry)?;
             }
-            let events = self.handle.events.clone();
-            vcpus.push(Vcpu { id, fd, shared: Arc::clone(&shared), events });
+            vcpus.push((id, fd));
         }
-        let mut running = Running { shared, threads: Vec::new(), _power: parts.power };
-        for vcpu in vcpus {
-            let name = format!("vcpu{}", vcpu.id);
-            let thread = std::thread::Builder::new().name(name).spawn(move || vcpu.run());
+        let mut running = Running { gate, threads: Vec::new(), _power: parts.power };
+        for (id, fd) in vcpus {
+            // Nothing but a signal wakes a vCPU, and one may be missed: see `kick`.
+            let (pass, _) = running.gate.admit(|| ());
+            let vcpu = Vcpu { id, fd, shared: Arc::clone(&shared), events: self.handle.events.clone(), pass };
+            let thread = std::thread::Builder::new().name(format!("vcpu{id}")).spawn(move || vcpu.run());
             let failed = |cause| MachineError::Call { what: "starting a vCPU's thread", cause };
             running.threads.push(thread.map_err(failed)?);
         }
@@ -227,27 +277,33 @@ fn rom(image: &[u8]) -> Result<Rom, MachineError> {
     Ok(Rom::new(FOUR_GIB - len, image)?)
 }
 
-/// vCPU threads; dropping it ends them.
+/// All threads of a machine; dropping it ends them.
 #[derive(Debug)]
 struct Running {
-    shared: Arc<Shared>,
+    gate: Arc<Gate>,
     threads: Vec<JoinHandle<()>>,
     _power: Arc<PowerBlock>,
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
+impl Running {
+    fn pause(&self) {
+        self.gate.close(|| self.kick());
+    }
+
+    /// Brings vCPUs out of the guest. A signal that comes just before KVM_RUN is lost: the gate calls this until
+    /// all have come.
+    fn kick(&self) {
         for thread in &self.threads {
-            // A signal that comes just before KVM_RUN is lost, so it is sent until the thread has seen the flag.
-            while !thread.is_finished() {
-                thread.thread().unpark();
-                if let Err(cause) = thread.kill(SIGRTMIN()) {
-                    log::debug!("a vCPU's thread cannot be signalled: {cause}");
-                }
-                std::thread::sleep(Duration::from_millis(1));
+            if let Err(cause) = thread.kill(SIGRTMIN()) {
+                log::debug!("a vCPU's thread cannot be signalled: {cause}");
             }
         }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.gate.end(|| self.kick());
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 log::error!("a vCPU's thread ended by a bug");

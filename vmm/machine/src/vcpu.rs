@@ -2,23 +2,27 @@
 
 use crate::exit::{self, EmulationFailure, Stop};
 use ami_run_models::bus::{Bus, Effect};
+use ami_run_models::gate::{Pass, Turn};
 use ami_run_models::trace::{Kinds, Trace};
 use kvm_ioctls::VcpuFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
-/// What a vCPU tells the machine. After any of these the vCPU only waits to be stopped.
+/// What is told to who runs the machine.
 #[derive(Debug)]
 pub(crate) enum Event {
+    // By a vCPU, which after any of these only waits for its end:
     PowerOff,
     Reset,
     TripleFault,
     Emulation(EmulationFailure),
     /// KVM refused to go on.
     Failed(String),
-    /// Somebody outside wants the machine to end.
+    // By somebody outside:
     Stop,
+    /// Stand still; answered when all do.
+    Pause(Sender<()>),
+    Resume,
 }
 
 /// What all vCPUs of a machine share.
@@ -26,7 +30,6 @@ pub(crate) enum Event {
 pub(crate) struct Shared {
     pub(crate) ports: Bus,
     pub(crate) memory: Bus,
-    pub(crate) stop: AtomicBool,
     pub(crate) run_size: usize,
     pub(crate) trace: Option<Arc<Trace>>,
 }
@@ -36,25 +39,39 @@ pub(crate) struct Vcpu {
     pub(crate) fd: VcpuFd,
     pub(crate) shared: Arc<Shared>,
     pub(crate) events: Sender<Event>,
+    pub(crate) pass: Pass,
 }
 
 impl Vcpu {
     pub(crate) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
-        while !shared.stop.load(Ordering::Acquire) {
+        loop {
+            match self.pass.next() {
+                Turn::End => return,
+                Turn::Resume => self.excuse_the_pause(),
+                Turn::Go => (),
+            }
             let event = match exit::run(&mut self.fd, shared.run_size) {
                 Ok(stop) => self_stop(&shared, self.id, stop),
                 Err(cause) => Some(Event::Failed(format!("vCPU {}: {cause}", self.id))),
             };
-            let Some(event) = event else { continue };
-            let event = self.with_address(event);
-            if self.events.send(event).is_err() {
-                return;
+            if let Some(event) = event {
+                let event = self.with_address(event);
+                // Who runs the machine is there until this thread has ended.
+                drop(self.events.send(event));
+                // What the guest does after it has asked for its end is of no consequence.
+                return self.pass.wait_for_end();
             }
-            // What the guest does after it has asked for its end is of no consequence.
-            while !shared.stop.load(Ordering::Acquire) {
-                std::thread::park();
-            }
+        }
+    }
+
+    /// Tells the guest by its kvmclock that it did not run, so that its watchdogs do not complain.
+    fn excuse_the_pause(&self) {
+        // EINVAL: this vCPU's kernel does not use kvmclock, or not yet.
+        if let Err(cause) = self.fd.kvmclock_ctrl()
+            && cause.errno() != libc::EINVAL
+        {
+            log::debug!("vCPU {}: KVM_KVMCLOCK_CTRL: {cause}", self.id);
         }
     }
 

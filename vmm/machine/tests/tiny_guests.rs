@@ -169,3 +169,45 @@ fn input_reaches_the_guest() {
     handle.stop();
     thread.join().unwrap();
 }
+
+#[test]
+fn a_paused_guest_stands_still_and_goes_on() {
+    // Says the same byte for ever.
+    let code = Code::default().bytes(&[0xba, 0xf8, 0x03, 0xb0, b'x', 0xee, 0xeb, 0xfd]);
+    let Some(machine) = machine(code, 2) else { return };
+    let handle = machine.handle();
+    let thread = std::thread::Builder::new().spawn(move || machine.run().unwrap()).unwrap();
+    for _ in 0..5 {
+        wait_for(&handle, "xxx");
+        assert!(handle.pause());
+        output(&handle);
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(output(&handle), "", "it stands still");
+        handle.resume();
+    }
+    wait_for(&handle, "xxx");
+    assert!(handle.pause() && handle.pause(), "twice is the same as once");
+    handle.stop();
+    assert!(matches!(thread.join().unwrap(), Exit::Stopped));
+    assert!(!handle.pause(), "nothing is left to pause");
+}
+
+#[test]
+fn a_guest_that_resets_all_the_time_is_paused_too() {
+    let code = Code::default().say("r").out8(0xcf9, 6).halt();
+    let Some(machine) = machine(code, 2) else { return };
+    let handle = machine.handle();
+    let thread = std::thread::Builder::new().spawn(move || machine.run().unwrap()).unwrap();
+    wait_for(&handle, "rr");
+    for _ in 0..10 {
+        assert!(handle.pause());
+        let resets = handle.resets();
+        assert!(resets > 0);
+        std::thread::sleep(Duration::from_millis(10));
+        assert_eq!(handle.resets(), resets, "it stands still");
+        handle.resume();
+        wait_for(&handle, "r");
+    }
+    handle.stop();
+    assert!(matches!(thread.join().unwrap(), Exit::Stopped));
+}

@@ -212,7 +212,7 @@ impl Live {
         let Shared { memory, volume, counters, write_through, .. } = shared;
         let server =
             Server::new(memory.clone(), volume.clone(), Arc::clone(counters), Arc::clone(write_through));
-        let worker = Worker::start(&shared.name, Arc::clone(&queue), server);
+        let worker = Worker::start(&shared.name, Arc::clone(&queue), server, &shared.gate);
         let worker = worker.map_err(|cause| shared.failed("thread", &cause))?;
         self.workers.insert(id, worker);
         shared.queues.lock().submissions.insert(id, queue);

@@ -53,6 +53,7 @@ impl Nvme {
         let shared = Shared {
             name: name.to_owned(),
             memory: wiring.memory,
+            gate: wiring.gate,
             volume,
             identity,
             registers: Mutex::new(Registers::default()),

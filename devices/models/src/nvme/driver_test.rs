@@ -129,7 +129,7 @@ impl Guest {
         let hypervisor: Arc<dyn Hypervisor> = host.clone();
         let lines = Arc::new(Lines::new(Arc::clone(&hypervisor)));
         lines.set_route(3, u8::try_from(LINE).unwrap());
-        let wiring = Wiring { memory: memory.clone(), hypervisor, lines, trace: None };
+        let wiring = Wiring { memory: memory.clone(), hypervisor, lines, gate: Arc::default(), trace: None };
         let device = Nvme::new("nvme", SLOT, volume, identity, wiring).unwrap();
         let guest = Guest { memory, device, host, pairs: BTreeMap::new(), shadows: false };
         guest.place_bar(BAR);

@@ -8,6 +8,7 @@ use super::registers::Registers;
 use super::spec::Status;
 use super::stats::Counters;
 use super::submission::Submissions;
+use crate::gate::Gate;
 use ami_run_memory::Memory;
 use ami_run_storage::{SECTOR, Volume};
 use parking_lot::Mutex;
@@ -19,6 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU16};
 pub(super) struct Shared {
     pub(super) name: String,
     pub(super) memory: Memory,
+    /// What the threads of queues pass.
+    pub(super) gate: Arc<Gate>,
     pub(super) volume: Volume,
     pub(super) identity: Identity,
     pub(super) registers: Mutex<Registers>,

@@ -2,9 +2,9 @@
 
 use super::io::Server;
 use super::submission::Submissions;
+use crate::gate::{Gate, Pass, Recall, Turn};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 /// The most commands that are taken at once: what they need of the host's memory has a bound.
@@ -12,18 +12,22 @@ const BATCH: u16 = 64;
 
 #[derive(Debug)]
 pub(super) struct Worker {
-    stop: Arc<AtomicBool>,
+    recall: Recall,
     queue: Arc<Submissions>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
-    pub(super) fn start(name: &str, queue: Arc<Submissions>, server: Server) -> io::Result<Worker> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (name, flag) = (format!("{name}-q{}", queue.id), Arc::clone(&stop));
-        let shared = Arc::clone(&queue);
-        let thread = std::thread::Builder::new().name(name).spawn(move || run(&shared, server, &flag))?;
-        Ok(Worker { stop, queue, thread: Some(thread) })
+    pub(super) fn start(
+        name: &str,
+        queue: Arc<Submissions>,
+        server: Server,
+        gate: &Arc<Gate>,
+    ) -> io::Result<Worker> {
+        let (name, woken, shared) = (format!("{name}-q{}", queue.id), Arc::clone(&queue), Arc::clone(&queue));
+        let (pass, recall) = gate.admit(move || woken.wake());
+        let thread = std::thread::Builder::new().name(name).spawn(move || run(&shared, server, &pass))?;
+        Ok(Worker { recall, queue, thread: Some(thread) })
     }
 
     pub(super) fn queue(&self) -> &Submissions {
@@ -34,17 +38,16 @@ impl Worker {
 /// Ends the thread, after the commands that it has begun.
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        self.queue.wake();
+        self.recall.recall();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             log::error!("a queue's thread ended by a bug");
         }
     }
 }
 
-fn run(queue: &Submissions, mut server: Server, stop: &AtomicBool) {
+fn run(queue: &Submissions, mut server: Server, pass: &Pass) {
     let mut head = 0;
-    while !stop.load(Ordering::Acquire) {
+    while pass.next() != Turn::End {
         if serve(queue, &mut server, &mut head) {
             continue;
         }

@@ -15,6 +15,7 @@ pub use msix::{Msix, NO_VECTOR};
 pub use root::{Root, Window};
 
 use crate::bus::{Access, Effect, Width};
+use crate::gate::Gate;
 use crate::irq::{Hypervisor, Lines};
 use crate::trace::Trace;
 use ami_run_memory::{Memory, Range};
@@ -40,6 +41,8 @@ pub struct Wiring {
     pub memory: Memory,
     pub hypervisor: Arc<dyn Hypervisor>,
     pub lines: Arc<Lines>,
+    /// What a device's own threads pass.
+    pub gate: Arc<Gate>,
     pub trace: Option<Arc<Trace>>,
 }
 

@@ -125,7 +125,7 @@ impl Guest {
         let hypervisor: Arc<dyn Hypervisor> = host.clone();
         let lines = Arc::new(Lines::new(Arc::clone(&hypervisor)));
         lines.set_route(3, u8::try_from(LINE).unwrap());
-        let wiring = Wiring { memory: memory.clone(), hypervisor, lines, trace: None };
+        let wiring = Wiring { memory: memory.clone(), hypervisor, lines, gate: Arc::default(), trace: None };
         let block = Block::new(volume, "vol-0123456789abcdef0");
         let device = Transport::new("disk", SLOT, Box::new(block), wiring).unwrap();
         let guest = Guest { memory, device, host, options: PLAIN, offered: 0, seen: 0 };

@@ -100,7 +100,7 @@ impl Transport {
         let setup = Setup { max_size, size, descriptors, driver, device, event_index };
         let (registers, notifier) = (Arc::clone(&self.registers), self.notifier.clone());
         let (name, told) = (self.name.clone(), Arc::clone(&self.told));
-        let started = Worker::start(Start {
+        let start = Start {
             name: format!("{}-q{index}", self.name),
             ring: Ring::new(&setup, self.wiring.memory.clone(), self.kind.handler(index))?,
             kick: Arc::clone(self.kicks.get(index)?),
@@ -112,7 +112,8 @@ impl Transport {
                 }
                 broken(&registers, &notifier);
             }),
-        });
+        };
+        let started = Worker::start(start, &self.wiring.gate);
         started.inspect_err(|cause| log::error!("{}: no thread for a queue: {cause}", self.name)).ok()
     }
 

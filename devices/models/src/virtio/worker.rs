@@ -1,6 +1,7 @@
 //! A queue's thread: sleeps on the doorbell, serves its ring until nothing is left.
 
 use super::{Broken, Ring};
+use crate::gate::{Gate, Pass, Recall, Turn};
 use crate::irq::Lines;
 use crate::pci::{Msix, NO_VECTOR};
 use std::io;
@@ -85,38 +86,36 @@ pub(super) struct Start {
 
 #[derive(Debug)]
 pub(super) struct Worker {
-    stop: Arc<AtomicBool>,
-    kick: Arc<EventFd>,
+    recall: Recall,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
-    pub(super) fn start(start: Start) -> io::Result<Worker> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let kick = Arc::clone(&start.kick);
-        let name = start.name.clone();
-        let flag = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name(name).spawn(move || run(start, &flag))?;
-        Ok(Worker { stop, kick, thread: Some(thread) })
+    pub(super) fn start(start: Start, gate: &Arc<Gate>) -> io::Result<Worker> {
+        let (name, kick) = (start.name.clone(), Arc::clone(&start.kick));
+        let (pass, recall) = gate.admit(move || {
+            if let Err(cause) = kick.write(1) {
+                log::error!("cannot wake a queue's thread: {cause}");
+            }
+        });
+        let thread = std::thread::Builder::new().name(name).spawn(move || run(start, &pass))?;
+        Ok(Worker { recall, thread: Some(thread) })
     }
 }
 
 /// Ends the thread, after the requests that it has begun.
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Err(cause) = self.kick.write(1) {
-            log::error!("cannot wake a queue's thread: {cause}");
-        }
+        self.recall.recall();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             log::error!("a queue's thread ended by a bug");
         }
     }
 }
 
-fn run(mut start: Start, stop: &AtomicBool) {
+fn run(mut start: Start, pass: &Pass) {
     let mut sound = true;
-    while !stop.load(Ordering::Acquire) {
+    while pass.next() != Turn::End {
         if sound {
             match start.ring.serve(|| start.notifier.queue(start.vector)) {
                 Ok(true) => continue,
