@@ -111,6 +111,34 @@ fn a_timeout_is_5_and_repeats_the_console() {
 }
 
 #[test]
+fn a_kernel_panic_without_a_reset_is_4_and_repeats_the_console() {
+    if !has_kvm() {
+        return;
+    }
+    let place = Place::new();
+    let start = Instant::now();
+    let guest = Guest::default().say("[    1.5] Kernel panic - not syncing: no init\r\n[    1.6] trace\r\n");
+    let ended = run(place.guest(guest.halt(), &["--output", "json"]));
+    assert_eq!(ended.code, Some(4), "{}", ended.err);
+    assert!(start.elapsed() >= Duration::from_secs(10), "it is given ten seconds for a reset");
+    assert!(ended.err.contains("  | [    1.6] trace\n"), "{}", ended.err);
+    assert!(ended.err.contains("error: the guest failed: Kernel panic - not syncing: no init\n"));
+    let result: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((&result["ExitReason"], &result["ExitCode"]), (&"KernelPanic".into(), &4.into()), "{result}");
+}
+
+#[test]
+fn a_kernel_panic_with_a_reset_is_the_guest_s_own_affair() {
+    if !has_kvm() {
+        return;
+    }
+    let place = Place::new();
+    let guest = Guest::default().say("Kernel panic - not syncing: again\r\n").reset();
+    let ended = run(place.guest(guest, &["--timeout", "13", "--output", "json"]));
+    assert_eq!(ended.code, Some(5), "{}", ended.err);
+}
+
+#[test]
 fn a_triple_fault_of_a_guest_that_is_waited_for_is_4() {
     if !has_kvm() {
         return;

@@ -48,6 +48,11 @@ impl Guest {
         self.out16(PM_CONTROL, SLEEP).halt()
     }
 
+    /// Resets the machine by the chipset's own register: mov edx, 0xcf9; mov al, 6; out dx, al
+    pub(crate) fn reset(self) -> Guest {
+        self.port(0xcf9).bytes(&[0xb0, 6, 0xee]).halt()
+    }
+
     /// cli; hlt; and again, should anything wake it
     pub(crate) fn halt(self) -> Guest {
         self.bytes(&[0xfa, 0xf4, 0xeb, 0xfc])

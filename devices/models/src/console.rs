@@ -27,6 +27,17 @@ pub struct Console {
 struct Output {
     bytes: VecDeque<u8>,
     dropped: u64,
+    /// How many of the bytes came before the last reset, if there was one since the last taking.
+    reset: Option<usize>,
+}
+
+/// What came with the output that was taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Bytes that were lost before it.
+    pub dropped: u64,
+    /// The machine was reset after so many of the bytes; the last time, if it was several times.
+    pub reset: Option<usize>,
 }
 
 impl Console {
@@ -51,14 +62,22 @@ impl Console {
         }
     }
 
-    /// Moves all output to the end of `into`; returns how many bytes were dropped before it.
-    pub fn take(&self, into: &mut Vec<u8>) -> u64 {
+    /// Moves all output to the end of `into`.
+    pub fn take(&self, into: &mut Vec<u8>) -> Taken {
         let mut output = self.output.lock();
         let (front, back) = output.bytes.as_slices();
         into.extend_from_slice(front);
         into.extend_from_slice(back);
         output.bytes.clear();
-        std::mem::take(&mut output.dropped)
+        Taken { dropped: std::mem::take(&mut output.dropped), reset: output.reset.take() }
+    }
+
+    /// The machine's side: what follows is said by a machine that starts anew.
+    pub fn mark_reset(&self) {
+        let mut output = self.output.lock();
+        output.reset = Some(output.bytes.len());
+        drop(output);
+        self.wake();
     }
 
     /// Offers input; returns how many bytes of it were taken.
@@ -87,6 +106,7 @@ impl Console {
         if output.bytes.len() >= MAX_OUTPUT {
             output.bytes.pop_front();
             output.dropped = output.dropped.saturating_add(1);
+            output.reset = output.reset.map(|before| before.saturating_sub(1));
         }
         output.bytes.push_back(byte);
         drop(output);
@@ -112,10 +132,28 @@ mod tests {
             console.put(u8::try_from(i & 0x7f).unwrap());
         }
         let mut all = Vec::new();
-        assert_eq!(console.take(&mut all), 1);
+        assert_eq!(console.take(&mut all), Taken { dropped: 1, reset: None });
         assert_eq!((all.len(), all[0]), (MAX_OUTPUT, 1));
         assert_eq!(console.event().read().unwrap(), 1, "one wake-up for many bytes");
-        assert_eq!(console.take(&mut all), 0);
+        assert_eq!(console.take(&mut all), Taken::default());
+    }
+
+    #[test]
+    fn a_reset_is_told_with_its_place_in_the_output() {
+        let console = Console::new().unwrap();
+        let mut all = Vec::new();
+        b"before".iter().for_each(|byte| console.put(*byte));
+        console.mark_reset();
+        b"after".iter().for_each(|byte| console.put(*byte));
+        assert_eq!(console.take(&mut all).reset, Some(6));
+        console.mark_reset();
+        assert!(console.event().read().is_ok(), "told though nothing was said");
+        assert_eq!(console.take(&mut all).reset, Some(0));
+        assert_eq!(console.take(&mut all).reset, None);
+        console.put(b'x');
+        console.mark_reset();
+        (0..MAX_OUTPUT).for_each(|_| console.put(b'y'));
+        assert_eq!(console.take(&mut all), Taken { dropped: 1, reset: Some(0) });
     }
 
     #[test]

@@ -178,6 +178,10 @@ mod tests {
     use std::sync::atomic::AtomicU64;
     use std::thread::{self, JoinHandle};
 
+    fn spawn(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        thread::Builder::new().name("test".to_owned()).spawn(work).unwrap()
+    }
+
     /// A thread that counts, and sleeps after each step until it is woken.
     fn counter(gate: &Arc<Gate>, steps: &Arc<AtomicU64>) -> (JoinHandle<()>, Recall) {
         let sleeper: Arc<(Mutex<bool>, Condvar)> = Arc::default();
@@ -186,7 +190,7 @@ mod tests {
             *woken.0.lock() = true;
             woken.1.notify_all();
         });
-        let thread = thread::spawn(move || {
+        let thread = spawn(move || {
             while pass.next() != Turn::End {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let mut awake = sleeper.0.lock();
@@ -246,11 +250,11 @@ mod tests {
         let gate: Arc<Gate> = Arc::default();
         let (panics, _one) = gate.admit(|| ());
         let (idle, _two) = gate.admit(|| ());
-        let broken = thread::spawn(move || {
+        let broken = spawn(move || {
             let _pass = panics;
             std::panic::resume_unwind(Box::new("on purpose"));
         });
-        let waiting = thread::spawn(move || idle.wait_for_end());
+        let waiting = spawn(move || idle.wait_for_end());
         gate.close(|| ());
         gate.open();
         assert!(broken.join().is_err() && !waiting.is_finished());
@@ -264,7 +268,7 @@ mod tests {
         let (pass, _recall) = gate.admit(|| ());
         assert_eq!(pass.next(), Turn::Go);
         let closer = Arc::clone(&gate);
-        let closing = thread::spawn(move || {
+        let closing = spawn(move || {
             closer.close(|| ());
             closer.open();
         });

@@ -23,7 +23,10 @@ const TABLE: [(Code, &str); 8] = [
     (Code::Refused, "image or configuration refused"),
     (Code::CommandLine, "command line"),
     (Code::Host, "this computer can't: no KVM or an emulated one, permission, firmware, memory, disk full"),
-    (Code::Guest, "the guest failed: its CPU was shut down by a triple fault"),
+    (
+        Code::Guest,
+        "the guest failed: its kernel panicked and reset nothing, or a triple fault shut its CPU down",
+    ),
     (Code::Timeout, "--timeout"),
     (Code::EndedEarly, "the guest ended before what was waited for"),
     (Code::Bug, "a bug in ami-run"),

@@ -167,6 +167,10 @@ fn judge(args: &Launch, ended: &Ended, waiting: bool) -> Verdict {
             };
             fail("TimedOut", Code::Timeout, &format!("{what} after {limit} s (--timeout)"))
         }
+        (Some(Cause::KernelPanic), _) => {
+            let words = ended.panic.as_deref().unwrap_or_default();
+            fail("KernelPanic", Code::Guest, &format!("the guest failed: {words}"))
+        }
         (Some(Cause::Signal(signal)), _) => {
             let code = Code::Signal(u8::try_from(signal).unwrap_or_default());
             fail("Signal", code, &format!("ended by {}", signal_name(signal)))

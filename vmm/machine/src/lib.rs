@@ -17,7 +17,7 @@ mod run;
 mod vcpu;
 
 pub use ami_run_firmware::board::Identity;
-pub use ami_run_models::console::Console;
+pub use ami_run_models::console::{Console, Taken};
 pub use ami_run_models::trace::{Kinds, Trace};
 pub use error::{ErrorKind, MachineError};
 pub use exit::{EmulationFailure, Exit};

@@ -11,7 +11,6 @@ use ami_run_models::power::PowerBlock;
 use kvm_ioctls::Kvm;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -33,7 +32,6 @@ pub struct Handle {
     console: Arc<Console>,
     debug_text: Arc<Mutex<DebugText>>,
     power: Arc<Mutex<Weak<PowerBlock>>>,
-    resets: Arc<AtomicU64>,
     events: Sender<Event>,
 }
 
@@ -60,12 +58,6 @@ impl Handle {
     pub fn resume(&self) {
         // The machine may have ended.
         drop(self.events.send(Event::Resume));
-    }
-
-    /// How often the guest has reset the machine.
-    #[must_use]
-    pub fn resets(&self) -> u64 {
-        self.resets.load(Ordering::Acquire)
     }
 
     #[must_use]
@@ -118,7 +110,6 @@ impl Machine {
             console: Arc::new(console),
             debug_text: Arc::default(),
             power: Arc::default(),
-            resets: Arc::default(),
             events: sender,
         };
         Ok(Machine { kvm, spec, ram, rom, handle, events })
@@ -172,7 +163,7 @@ impl Machine {
                 }
             }
             log::info!("the guest reset the machine");
-            self.handle.resets.fetch_add(1, Ordering::Release);
+            self.handle.console.mark_reset();
             self.ram.clear();
         }
     }

@@ -201,10 +201,9 @@ fn a_guest_that_resets_all_the_time_is_paused_too() {
     wait_for(&handle, "rr");
     for _ in 0..10 {
         assert!(handle.pause());
-        let resets = handle.resets();
-        assert!(resets > 0);
+        output(&handle);
         std::thread::sleep(Duration::from_millis(10));
-        assert_eq!(handle.resets(), resets, "it stands still");
+        assert_eq!(output(&handle), "", "it stands still");
         handle.resume();
         wait_for(&handle, "r");
     }

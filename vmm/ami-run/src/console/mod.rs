@@ -9,5 +9,6 @@ mod transcript;
 
 pub(crate) use escape::Command;
 pub(crate) use input::Input;
+pub(crate) use plain::Plain;
 pub(crate) use screen::Screen;
 pub(crate) use transcript::{Seen, Transcript};

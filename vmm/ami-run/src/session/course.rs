@@ -9,11 +9,15 @@ const SIGNAL_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the machine may take to stop the hard way. It is far faster; a host in trouble may not be.
 const HARD_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a kernel that has panicked may take to reset the machine, as `panic=` tells it to.
+const PANIC_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Why this program ends the guest. Absent: the guest ends itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     AllSeen,
     TimedOut,
+    KernelPanic,
     User,
     Signal(i32),
     OutputClosed,
@@ -32,6 +36,8 @@ pub(crate) struct Course {
     patience: Duration,
     cause: Option<Cause>,
     signalled: bool,
+    /// When a kernel that panicked is to have reset the machine.
+    panic: Option<Instant>,
     /// When waiting for the guest's own end is over.
     stop_at: Option<Instant>,
     /// When waiting for the machine to stop is over.
@@ -40,7 +46,15 @@ pub(crate) struct Course {
 
 impl Course {
     pub(crate) fn new(timeout: Option<Instant>, patience: Duration) -> Course {
-        Course { timeout, patience, cause: None, signalled: false, stop_at: None, leave_at: None }
+        Course {
+            timeout,
+            patience,
+            cause: None,
+            signalled: false,
+            panic: None,
+            stop_at: None,
+            leave_at: None,
+        }
     }
 
     pub(crate) fn cause(&self) -> Option<Cause> {
@@ -79,9 +93,22 @@ impl Course {
         self.stop(now)
     }
 
+    /// The guest's kernel panicked: unless it resets the machine soon, it has failed.
+    pub(crate) fn panicked(&mut self, now: Instant) {
+        self.panic.get_or_insert(now + PANIC_PATIENCE);
+    }
+
+    /// The guest reset the machine.
+    pub(crate) fn was_reset(&mut self) {
+        self.panic = None;
+    }
+
     /// What the time demands.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Order> {
         let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.panic.take_if(|by| *by <= now).is_some() && self.cause.is_none() {
+            return self.end_now(Cause::KernelPanic, now);
+        }
         if self.cause.is_none() && past(self.timeout) {
             return self.end_now(Cause::TimedOut, now);
         }
@@ -91,7 +118,7 @@ impl Course {
     /// When to call [`Course::tick`] or [`Course::is_over`] next.
     pub(crate) fn due(&self) -> Option<Instant> {
         let timeout = self.timeout.filter(|_| self.cause.is_none());
-        [timeout, self.stop_at, self.leave_at].into_iter().flatten().min()
+        [timeout, self.panic, self.stop_at, self.leave_at].into_iter().flatten().min()
     }
 
     /// Whether the machine has had all the time that it gets.
@@ -168,5 +195,26 @@ mod tests {
         assert_eq!((course.due(), course.cause()), (Some(t + s(7)), Some(Cause::AllSeen)));
         assert_eq!(course.end_now(Cause::User, t + s(3)), Some(Order::Stop));
         assert_eq!(course.cause(), Some(Cause::AllSeen));
+    }
+
+    #[test]
+    fn a_panic_without_a_reset_is_a_failure_and_with_one_is_not() {
+        let t = Instant::now();
+        let mut course = Course::new(None, s(30));
+        course.panicked(t);
+        course.panicked(t + s(5));
+        assert_eq!((course.due(), course.tick(t + s(9))), (Some(t + s(10)), None));
+        assert_eq!(course.tick(t + s(10)), Some(Order::Stop));
+        assert_eq!(course.cause(), Some(Cause::KernelPanic));
+        let mut reset = Course::new(None, s(30));
+        reset.panicked(t);
+        reset.was_reset();
+        assert_eq!((reset.due(), reset.tick(t + s(11))), (None, None));
+        reset.panicked(t + s(12));
+        assert_eq!(reset.tick(t + s(22)), Some(Order::Stop));
+        let mut ending = Course::new(None, s(30));
+        ending.all_seen(t);
+        ending.panicked(t);
+        assert_eq!((ending.tick(t + s(11)), ending.cause()), (None, Some(Cause::AllSeen)));
     }
 }

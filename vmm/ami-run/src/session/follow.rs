@@ -1,10 +1,11 @@
 //! The event loop of a session.
 
 use super::course::{Cause, Course, Order};
+use super::panic_line::PanicLine;
 use super::{Setup, signals};
 use crate::console::{Command, Screen, terminal};
 use crate::ui;
-use ami_run_machine::Handle;
+use ami_run_machine::{Handle, Taken};
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps as _};
 use std::io::Write as _;
 use std::os::fd::RawFd;
@@ -29,6 +30,7 @@ pub(super) struct Session {
     is_ended: bool,
     pub(super) setup: Setup,
     course: Course,
+    panic_line: PanicLine,
 }
 
 /// What is waited for besides what always is.
@@ -41,7 +43,7 @@ struct Wanted {
 impl Session {
     pub(super) fn new(handle: Handle, ended: Arc<EventFd>, setup: Setup) -> Session {
         let course = Course::new(setup.timeout, setup.stop_timeout);
-        Session { handle, ended, is_ended: false, setup, course }
+        Session { handle, ended, is_ended: false, setup, course, panic_line: PanicLine::default() }
     }
 
     /// Serves all events until the machine has ended, or had its time to.
@@ -75,6 +77,10 @@ impl Session {
 
     pub(super) fn cause(&self) -> Option<Cause> {
         self.course.cause()
+    }
+
+    pub(super) fn panic(&self) -> Option<String> {
+        self.panic_line.found().map(str::to_owned)
     }
 
     /// Whether the machine has; else it was given up.
@@ -176,8 +182,16 @@ impl Session {
         // machine calls this, too.
         self.handle.console().event().read().unwrap_or_default();
         let mut bytes = Vec::new();
-        let lost = self.handle.console().take(&mut bytes);
+        let Taken { dropped: lost, reset } = self.handle.console().take(&mut bytes);
         let now = Instant::now();
+        if reset.is_some() {
+            self.course.was_reset();
+            self.panic_line.start_over();
+        }
+        // What was said before a reset needs no patience any more.
+        if self.panic_line.add(bytes.get(reset.unwrap_or(0)..).unwrap_or_default()) {
+            self.course.panicked(now);
+        }
         if lost > 0 {
             log::warn!("the guest wrote faster than its console is read: {lost} bytes are lost");
         }
@@ -223,14 +237,19 @@ impl Session {
         }
     }
 
-    /// Stops this whole process, guest and all, with the terminal as it was; SIGCONT takes it again.
+    /// Stops this whole process, guest and all, with the terminal as it was; SIGCONT takes it again. The guest is
+    /// paused first, so that it is told: the watchdogs of a kernel whose CPUs merely stood still complain.
     fn suspend(&self) {
         terminal::restore();
+        if !self.handle.pause() {
+            log::warn!("the machine does not stand still; it is stopped all the same");
+        }
         if let Err(cause) =
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)
         {
             log::warn!("cannot stop: {cause}");
         }
+        self.handle.resume();
         self.setup.input.resume();
     }
 }

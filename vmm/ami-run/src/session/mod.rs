@@ -2,6 +2,7 @@
 
 mod course;
 mod follow;
+mod panic_line;
 mod signals;
 
 pub(crate) use course::Cause;
@@ -52,6 +53,8 @@ pub(crate) struct Ended {
     pub(crate) started: Instant,
     pub(crate) seconds: f64,
     pub(crate) transcript: Transcript,
+    /// By what words the guest's kernel gave up, if it did.
+    pub(crate) panic: Option<String>,
 }
 
 /// Runs the machine to its end.
@@ -69,7 +72,8 @@ pub(crate) fn run(machine: Machine, setup: Setup) -> io::Result<Ended> {
         screen.finish(if signalled { LAST_WORDS_ON_SIGNAL } else { LAST_WORDS });
     }
     let last = if session.is_ended() { join(thread) } else { Last::Stuck };
-    Ok(Ended { last, cause, started, seconds, transcript: session.setup.transcript })
+    let panic = session.panic();
+    Ok(Ended { last, cause, started, seconds, transcript: session.setup.transcript, panic })
 }
 
 /// Tells the main thread that the machine's thread is at its end, also when it panics.
