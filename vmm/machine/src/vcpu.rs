@@ -102,8 +102,12 @@ fn answer(shared: &Shared, id: u32, stop: Stop<'_>) -> Option<Event> {
             None
         }
         Stop::PortWrite { port, size, data } => {
-            let effects = data.chunks(size).filter_map(|part| shared.ports.write(u64::from(port), part));
-            effects.filter_map(event_of).last()
+            let mut event = None;
+            for part in data.chunks(size) {
+                let effect = shared.ports.write(u64::from(port), part);
+                event = effect.and_then(event_of).or(event);
+            }
+            event
         }
         Stop::MemoryRead { address, data } => {
             shared.memory.read(address, data);
