@@ -8,7 +8,7 @@ use super::interrupt::Interrupts;
 use super::registers::{Ask, Registers, Transition};
 use super::shared::{Queues, Shared};
 use crate::bus::{Access, Effect, Width};
-use crate::irq::{Doorbell, Hypervisor};
+use crate::irq::{Doorbell, Doorbells};
 use crate::pci::Wiring;
 use crate::pci::{Config, Function, MSIX_CAPABILITY, Msix};
 use ami_run_memory::Range;
@@ -24,7 +24,6 @@ const MSIX: u32 = 0x2000;
 #[derive(Debug)]
 pub struct Nvme {
     shared: Shared,
-    hypervisor: Arc<dyn Hypervisor>,
     config: Mutex<Config>,
     msix_control: u8,
     msix: Arc<Msix>,
@@ -32,8 +31,7 @@ pub struct Nvme {
     live: Mutex<Option<Live>>,
     /// The admin queue, or what is to be told there, needs a look.
     wanted: AtomicBool,
-    /// Doorbells that the hypervisor answers for us now.
-    bells: Mutex<Vec<Doorbell>>,
+    bells: Doorbells,
     /// The log knows that the driver could not be served. Once is enough.
     told: AtomicBool,
 }
@@ -67,13 +65,12 @@ impl Nvme {
         };
         Ok(Arc::new(Nvme {
             shared,
-            hypervisor: wiring.hypervisor,
             config: Mutex::new(config),
             msix_control,
             msix,
             live: Mutex::new(None),
             wanted: false.into(),
-            bells: Mutex::default(),
+            bells: Doorbells::new(name, wiring.hypervisor),
             told: false.into(),
         }))
     }
@@ -198,36 +195,18 @@ impl Nvme {
     /// Lets the hypervisor answer the doorbells of submission queues whose values are in guest memory: it doesn't
     /// tell what was written.
     fn hang_bells(&self) {
-        // Held from the start, so that of two vCPUs the later one sees what the earlier one did.
-        let mut bells = self.bells.lock();
-        let base = self.config.lock().bar(0).map(|range| range.start);
-        let queues = self.shared.queues.lock();
-        let mut wanted = Vec::new();
-        if let (Some(base), true) = (base, queues.shadows) {
-            for (id, queue) in &queues.submissions {
-                let address = base.saturating_add(DOORBELLS).saturating_add(u64::from(*id) << 3);
-                wanted.push(Doorbell { address, event: Arc::clone(&queue.kick) });
+        self.bells.hang(|| {
+            let base = self.config.lock().bar(0).map(|range| range.start);
+            let queues = self.shared.queues.lock();
+            let mut wanted = Vec::new();
+            if let (Some(base), true) = (base, queues.shadows) {
+                for (id, queue) in &queues.submissions {
+                    let address = base.saturating_add(DOORBELLS).saturating_add(u64::from(*id) << 3);
+                    wanted.push(Doorbell { address, event: Arc::clone(&queue.kick) });
+                }
             }
-        }
-        drop(queues);
-        let same = |a: &Doorbell, b: &Doorbell| a.address == b.address && Arc::ptr_eq(&a.event, &b.event);
-        bells.retain(|bell| {
-            let stays = wanted.iter().any(|other| same(bell, other));
-            if !stays && let Err(cause) = self.hypervisor.detach_doorbell(bell) {
-                log::error!("{}: a doorbell stays where it was: {cause}", self.shared.name);
-            }
-            stays
+            wanted
         });
-        for bell in wanted {
-            if bells.iter().any(|other| same(other, &bell)) {
-                continue;
-            }
-            match self.hypervisor.attach_doorbell(&bell) {
-                Ok(()) => bells.push(bell),
-                // Without it the write comes to bar_write: slower, but the same.
-                Err(cause) => log::warn!("{}: no doorbell: {cause}", self.shared.name),
-            }
-        }
     }
 
     fn register_write(&self, offset: u64, value: u32) {

@@ -4,18 +4,16 @@
 use super::spec::{Cqe, Sqe};
 use super::{Identity, Nvme};
 use crate::bus::{Access, Width};
-use crate::irq::{Doorbell, Hypervisor, Lines, Message, Vector};
+use crate::irq::fake::{Recorder, wait_until};
+use crate::irq::{Hypervisor, Lines};
 use crate::pci::Function;
 use crate::pci::Wiring;
 use ami_run_memory::{Gpa, Memory, Range};
 use ami_run_storage::Volume;
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
-use std::time::{Duration, Instant};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 pub(super) const RAM: u64 = 16 << 20;
 pub(super) const BAR: u64 = 0xc010_0000;
@@ -31,64 +29,6 @@ const SHADOWS: u64 = 0x8000;
 const EVENTS: u64 = 0x9000;
 pub(super) const CC_ON: u64 = 0x0046_0001;
 pub(super) const ADMIN: u16 = 0;
-
-/// What the hypervisor was told, and the events that it would deliver.
-#[derive(Debug, Default)]
-pub(super) struct Host {
-    pub(super) line: Mutex<bool>,
-    vectors: Mutex<Vec<(EventFd, u32)>>,
-    bells: Mutex<Vec<Doorbell>>,
-}
-
-impl Host {
-    pub(super) fn bells(&self) -> Vec<u64> {
-        let mut addresses: Vec<u64> = self.bells.lock().iter().map(|bell| bell.address).collect();
-        addresses.sort_unstable();
-        addresses
-    }
-
-    /// How many messages with this data came since the last look.
-    pub(super) fn messages(&self, data: u32) -> u64 {
-        let vectors = self.vectors.lock();
-        vectors.iter().filter(|(_, told)| *told == data).map(|(event, _)| event.read().unwrap_or(0)).sum()
-    }
-}
-
-impl Hypervisor for Host {
-    fn set_line(&self, gsi: u32, level: bool) {
-        assert_eq!(gsi, LINE);
-        *self.line.lock() = level;
-    }
-    fn new_vector(&self) -> io::Result<Vector> {
-        let event = EventFd::new(EFD_NONBLOCK)?;
-        let mut vectors = self.vectors.lock();
-        vectors.push((event.try_clone()?, u32::MAX));
-        Ok(Vector { gsi: u32::try_from(vectors.len() - 1).unwrap(), event })
-    }
-    fn set_message(&self, gsi: u32, message: Message) -> io::Result<()> {
-        self.vectors.lock()[usize::try_from(gsi).unwrap()].1 = message.data;
-        Ok(())
-    }
-    fn attach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
-        let mut bells = self.bells.lock();
-        assert!(bells.iter().all(|other| other.address != bell.address), "two bells at one place");
-        bells.push(bell.clone());
-        Ok(())
-    }
-    fn detach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
-        self.bells.lock().retain(|other| other.address != bell.address);
-        Ok(())
-    }
-}
-
-/// Waits for what another thread does, for as long as the slowest machine takes.
-pub(super) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(120), "waited in vain: {what}");
-        std::thread::sleep(Duration::from_micros(100));
-    }
-}
 
 /// The driver's side of a submission queue and its completion queue.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +46,7 @@ struct Pair {
 pub(super) struct Guest {
     pub(super) memory: Memory,
     pub(super) device: Arc<Nvme>,
-    pub(super) host: Arc<Host>,
+    pub(super) host: Arc<Recorder>,
     pairs: BTreeMap<u16, Pair>,
     shadows: bool,
 }
@@ -125,7 +65,7 @@ impl Guest {
         file.write_all(&content).unwrap();
         let volume = Volume::open(file.path(), None, &std::env::temp_dir()).unwrap();
         let memory = Memory::new(&[Range::new(0, RAM)]).unwrap();
-        let host = Arc::new(Host::default());
+        let host = Arc::new(Recorder::default());
         let hypervisor: Arc<dyn Hypervisor> = host.clone();
         let lines = Arc::new(Lines::new(Arc::clone(&hypervisor)));
         lines.set_route(3, u8::try_from(LINE).unwrap());
@@ -139,6 +79,11 @@ impl Guest {
     pub(super) fn place_bar(&self, bar: u64) {
         self.device.config_write(0x10, Width::Dword, u32::try_from(bar).unwrap());
         self.device.config_write(4, Width::Dword, 6);
+    }
+
+    /// The level of the controller's interrupt line.
+    pub(super) fn line(&self) -> bool {
+        self.host.level(LINE)
     }
 
     pub(super) fn read(&self, offset: u64) -> u64 {
@@ -263,13 +208,9 @@ impl Guest {
 
     /// The hypervisor answers a doorbell if it hangs there, else the device does.
     pub(super) fn ring_register(&self, offset: u64, value: u64) {
-        let bells = self.host.bells.lock();
-        if let Some(bell) = bells.iter().find(|bell| bell.address == BAR + offset) {
-            bell.event.write(1).unwrap();
-            return;
+        if !self.host.ring(BAR + offset) {
+            self.write(offset, value);
         }
-        drop(bells);
-        self.write(offset, value);
     }
 
     /// The next completion, if it is there, left where it is.

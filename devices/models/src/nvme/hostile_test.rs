@@ -1,10 +1,11 @@
 //! A driver that breaks every rule: each time there is an error, or nothing, and the controller works afterwards.
 
 use super::driver_test::{
-    ADMIN, BAR, CC_ON, DATA, Guest, LIST, RAM, create_cq, create_sq, data, read, wait_until, write,
+    ADMIN, BAR, CC_ON, DATA, Guest, LIST, RAM, create_cq, create_sq, data, read, write,
 };
 use super::spec::Sqe;
 use crate::bus::{Access, Width};
+use crate::irq::fake::wait_until;
 use crate::pci::Function;
 use ami_run_memory::Gpa;
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! The controller as SeaBIOS, OVMF and Linux bring it up.
 
 use super::Identity;
-use super::driver_test::{ADMIN, BAR, CC_ON, DATA, Guest, LIST, SECTORS, data, read, wait_until, write};
+use super::driver_test::{ADMIN, BAR, CC_ON, DATA, Guest, LIST, SECTORS, data, read, write};
 use super::spec::Sqe;
 use crate::bus::{Access, Width};
+use crate::irq::fake::wait_until;
 use crate::pci::Function;
 use ami_run_memory::Gpa;
 
@@ -118,7 +119,7 @@ fn msix_vectors_are_signalled_by_their_queues_alone() {
     guest.assert_works(2);
     wait_until("the message of queue 2", || guest.host.messages(102) > 0);
     assert_eq!((guest.host.messages(101), guest.host.messages(103)), (0, 0));
-    assert!(!*guest.host.line.lock(), "INTA is off while MSI-X is on");
+    assert!(!guest.line(), "INTA is off while MSI-X is on");
     // Masked, it is kept.
     guest.write(0x2000 + 3 * 16 + 12, 1);
     guest.assert_works(3);
@@ -131,29 +132,29 @@ fn msix_vectors_are_signalled_by_their_queues_alone() {
 fn a_driver_without_msix_has_the_line() {
     for shared in [false, true] {
         let mut guest = Guest::started();
-        assert!(!*guest.host.line.lock());
+        assert!(!guest.line());
         guest.create_with(1, 4, 4, 3);
-        assert!(!*guest.host.line.lock(), "all admin completions are taken");
+        assert!(!guest.line(), "all admin completions are taken");
         if shared {
             guest.share_doorbells();
         }
         for _ in 0..10 {
             guest.offer(1, read(1, 1));
             guest.ring_tail(1);
-            wait_until("the line", || *guest.host.line.lock());
+            wait_until("the line", || guest.line());
             guest.write(0x0c, 1);
-            assert!(!*guest.host.line.lock(), "masked");
+            assert!(!guest.line(), "masked");
             assert_eq!(guest.read(0x10), 1);
             guest.write(0x10, 1);
-            assert!(*guest.host.line.lock());
+            assert!(guest.line());
             guest.take(1);
-            wait_until("the line down", || !*guest.host.line.lock());
+            wait_until("the line down", || !guest.line());
         }
         guest.offer(1, read(1, 1));
         guest.ring_tail(1);
-        wait_until("the line", || *guest.host.line.lock());
+        wait_until("the line", || guest.line());
         guest.write(0x14, 0);
-        assert!(!*guest.host.line.lock(), "after a reset");
+        assert!(!guest.line(), "after a reset");
     }
 }
 

@@ -3,16 +3,14 @@
 
 use super::{Block, Transport};
 use crate::bus::{Access, Width};
-use crate::irq::{Doorbell, Hypervisor, Lines, Message, Vector};
+use crate::irq::fake::{Recorder, wait_until};
+use crate::irq::{Hypervisor, Lines};
 use crate::pci::Function;
 use crate::pci::Wiring;
 use ami_run_memory::{Gpa, Memory, Range};
 use ami_run_storage::Volume;
-use parking_lot::Mutex;
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 pub(super) const RAM: u64 = 2 << 20;
 pub(super) const BAR: u64 = 0xc010_0000;
@@ -28,62 +26,13 @@ pub(super) const DATA: u64 = 0x10000;
 pub(super) const SLOT: u8 = 4;
 /// The interrupt that link D, slot 4's, is routed to.
 pub(super) const LINE: u32 = 11;
+/// The data of the messages of the configuration and of the queue.
+pub(super) const CONFIG: u32 = 0x40;
+pub(super) const QUEUE: u32 = 0x41;
 pub(super) const NEXT: u16 = 1;
 pub(super) const WRITE: u16 = 2;
 pub(super) const TABLE_FLAG: u16 = 4;
 pub(super) const NEEDS_RESET: u64 = 64;
-
-/// What the hypervisor was told, and the events that it would deliver.
-#[derive(Debug, Default)]
-pub(super) struct Host {
-    pub(super) line: Mutex<bool>,
-    events: Mutex<Vec<EventFd>>,
-    bells: Mutex<Vec<Doorbell>>,
-}
-
-impl Host {
-    pub(super) fn bells(&self) -> Vec<u64> {
-        self.bells.lock().iter().map(|bell| bell.address).collect()
-    }
-
-    /// How many messages came since the last look.
-    pub(super) fn messages(&self) -> u64 {
-        self.events.lock().iter().map(|event| event.read().unwrap_or(0)).sum()
-    }
-}
-
-impl Hypervisor for Host {
-    fn set_line(&self, gsi: u32, level: bool) {
-        assert_eq!(gsi, LINE);
-        *self.line.lock() = level;
-    }
-    fn new_vector(&self) -> io::Result<Vector> {
-        let event = EventFd::new(EFD_NONBLOCK)?;
-        let mut events = self.events.lock();
-        events.push(event.try_clone()?);
-        Ok(Vector { gsi: 24 + u32::try_from(events.len()).unwrap(), event })
-    }
-    fn set_message(&self, _: u32, _: Message) -> io::Result<()> {
-        Ok(())
-    }
-    fn attach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
-        self.bells.lock().push(bell.clone());
-        Ok(())
-    }
-    fn detach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
-        self.bells.lock().retain(|other| other.address != bell.address);
-        Ok(())
-    }
-}
-
-/// Waits for what another thread does, for as long as the slowest machine takes.
-pub(super) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(120), "waited in vain: {what}");
-        std::thread::sleep(Duration::from_micros(100));
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Descriptor(pub(super) u64, pub(super) u32, pub(super) u16, pub(super) u16);
@@ -102,7 +51,7 @@ pub(super) const PLAIN: Options =
 pub(super) struct Guest {
     pub(super) memory: Memory,
     pub(super) device: Arc<Transport>,
-    pub(super) host: Arc<Host>,
+    pub(super) host: Arc<Recorder>,
     pub(super) options: Options,
     offered: u16,
     seen: u16,
@@ -121,7 +70,7 @@ impl Guest {
         file.write_all(&content).unwrap();
         let volume = Volume::open(file.path(), size, &std::env::temp_dir()).unwrap();
         let memory = Memory::new(&[Range::new(0, RAM)]).unwrap();
-        let host = Arc::new(Host::default());
+        let host = Arc::new(Recorder::default());
         let hypervisor: Arc<dyn Hypervisor> = host.clone();
         let lines = Arc::new(Lines::new(Arc::clone(&hypervisor)));
         lines.set_route(3, u8::try_from(LINE).unwrap());
@@ -145,6 +94,11 @@ impl Guest {
 
     pub(super) fn write(&self, offset: u64, width: Width, value: u64) {
         self.device.bar_write(0, Access::new(offset, width), value);
+    }
+
+    /// The level of the device's interrupt line.
+    pub(super) fn line(&self) -> bool {
+        self.host.level(LINE)
     }
 
     pub(super) fn status(&self) -> u64 {
@@ -183,8 +137,8 @@ impl Guest {
         let control = if self.options.msix { 0x8000_0000 } else { 0 };
         let msix = self.capability(0x11);
         self.device.config_write(msix, Width::Dword, control);
-        for vector in 0..2 {
-            for (at, value) in [(0, 0xfee0_0000), (4, 0), (8, 0x40 + vector), (12, 0)] {
+        for (vector, data) in [(0, CONFIG), (1, QUEUE)] {
+            for (at, value) in [(0, 0xfee0_0000), (4, 0), (8, data.into()), (12, 0)] {
                 self.device.bar_write(1, Access::new(vector * 16 + at, Width::Dword), value);
             }
         }
@@ -243,10 +197,8 @@ impl Guest {
 
     /// Rings the doorbell: the hypervisor answers it if it hangs there, else the device does.
     pub(super) fn kick(&self) {
-        let bells = self.host.bells.lock();
-        match bells.iter().find(|bell| bell.address == BAR + 0x3000) {
-            Some(bell) => bell.event.write(1).unwrap(),
-            None => self.write(0x3000, Width::Word, 0),
+        if !self.host.ring(BAR + 0x3000) {
+            self.write(0x3000, Width::Word, 0);
         }
     }
 

@@ -2,10 +2,11 @@
 //! after it, and nothing else comes of it.
 
 use super::driver::{
-    AVAILABLE, BAR, DATA, Descriptor, Guest, HEADER, INDIRECT, NEEDS_RESET, NEXT, Options, PLAIN, RAM,
-    STATUS, TABLE, TABLE_FLAG, USED, WRITE, wait_until,
+    AVAILABLE, BAR, CONFIG, DATA, Descriptor, Guest, HEADER, INDIRECT, NEEDS_RESET, NEXT, Options, PLAIN,
+    RAM, STATUS, TABLE, TABLE_FLAG, USED, WRITE,
 };
 use crate::bus::Width;
+use crate::irq::fake::wait_until;
 use crate::pci::Function;
 use ami_run_memory::Gpa;
 
@@ -32,7 +33,7 @@ impl Pair {
         guest.header(0, 1);
         act(guest);
         wait_until(what, || guest.status() & NEEDS_RESET != 0);
-        wait_until("the interrupt of the configuration", || guest.host.messages() != 0);
+        wait_until("the interrupt of the configuration", || guest.host.messages(CONFIG) != 0);
         guest.start(PLAIN);
         guest.assert_works();
         self.other.assert_works();

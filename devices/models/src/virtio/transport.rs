@@ -4,7 +4,7 @@ use super::registers::{Ask, NEEDS_RESET, QueueRegisters, Registers};
 use super::worker::{Notifier, Start, Worker};
 use super::{EVENT_INDEX, Kind, Ring, Setup};
 use crate::bus::{Access, Effect, Width};
-use crate::irq::Doorbell;
+use crate::irq::{Doorbell, Doorbells};
 use crate::pci::{Config, Function, Identity, Msix, Wiring};
 use ami_run_memory::Range;
 use parking_lot::Mutex;
@@ -39,8 +39,7 @@ pub struct Transport {
     told: Arc<AtomicBool>,
     /// Threads while the driver uses the device; held while they are started and stopped.
     workers: Mutex<Vec<Worker>>,
-    /// Doorbells that the hypervisor answers for us now.
-    bells: Mutex<Vec<Doorbell>>,
+    bells: Doorbells,
 }
 
 impl Transport {
@@ -59,6 +58,7 @@ impl Transport {
         let kick = |_| EventFd::new(EFD_CLOEXEC).map(Arc::new);
         let kicks = (0..queues).map(kick).collect::<std::io::Result<_>>()?;
         let registers = Registers::new(kind.features(), kind.queues(), vectors);
+        let bells = Doorbells::new(name, Arc::clone(&wiring.hypervisor));
         Ok(Arc::new(Transport {
             name: name.to_owned(),
             kind,
@@ -72,7 +72,7 @@ impl Transport {
             kicks,
             told: Arc::default(),
             workers: Mutex::default(),
-            bells: Mutex::default(),
+            bells,
         }))
     }
 
@@ -128,35 +128,21 @@ impl Transport {
 
     /// Lets the hypervisor answer the doorbells of a device in use, where they are now.
     fn hang_bells(&self) {
-        // Held from the start, so that of two vCPUs the later one sees what the earlier one did.
-        let mut bells = self.bells.lock();
-        let base = self.config.lock().bar(0).map(|range| range.start);
-        let registers = self.registers.lock();
-        let on = registers.status & super::registers::DRIVER_OK != 0;
-        let enabled: Vec<bool> = registers.queues.iter().map(|queue| queue.enabled && on).collect();
-        drop(registers);
-        let mut wanted = Vec::new();
-        for ((index, kick), enabled) in (0u32..).zip(&self.kicks).zip(enabled) {
-            if let (Some(base), true) = (base, enabled) {
-                let offset = u64::from(NOTIFY.saturating_add(index.saturating_mul(NOTIFY_STEP)));
-                wanted.push(Doorbell { address: base.saturating_add(offset), event: Arc::clone(kick) });
+        self.bells.hang(|| {
+            let base = self.config.lock().bar(0).map(|range| range.start);
+            let registers = self.registers.lock();
+            let on = registers.status & super::registers::DRIVER_OK != 0;
+            let enabled: Vec<bool> = registers.queues.iter().map(|queue| queue.enabled && on).collect();
+            drop(registers);
+            let mut wanted = Vec::new();
+            for ((index, kick), enabled) in (0u32..).zip(&self.kicks).zip(enabled) {
+                if let (Some(base), true) = (base, enabled) {
+                    let offset = u64::from(NOTIFY.saturating_add(index.saturating_mul(NOTIFY_STEP)));
+                    wanted.push(Doorbell { address: base.saturating_add(offset), event: Arc::clone(kick) });
+                }
             }
-        }
-        if bells.iter().map(|bell| bell.address).eq(wanted.iter().map(|bell| bell.address)) {
-            return;
-        }
-        for bell in bells.drain(..) {
-            if let Err(cause) = self.wiring.hypervisor.detach_doorbell(&bell) {
-                log::error!("{}: a doorbell stays where it was: {cause}", self.name);
-            }
-        }
-        for bell in wanted {
-            match self.wiring.hypervisor.attach_doorbell(&bell) {
-                Ok(()) => bells.push(bell),
-                // Without it the write comes to bar_write: slower, but the same.
-                Err(cause) => log::warn!("{}: no doorbell: {cause}", self.name),
-            }
-        }
+            wanted
+        });
     }
 
     fn kick(&self, offset: u32) {

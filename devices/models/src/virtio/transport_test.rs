@@ -1,9 +1,8 @@
 //! The PCI transport as a driver sees it: start and reset, interrupts, doorbells, the window in configuration space.
 
-use super::driver::{
-    BAR, DATA, Descriptor, Guest, HEADER, LINE, NEXT, Options, PLAIN, STATUS, WRITE, wait_until,
-};
+use super::driver::{BAR, DATA, Descriptor, Guest, HEADER, LINE, NEXT, Options, PLAIN, QUEUE, STATUS, WRITE};
 use crate::bus::{Access, Width};
+use crate::irq::fake::wait_until;
 use crate::pci::Function;
 use ami_run_memory::Gpa;
 
@@ -36,7 +35,7 @@ fn a_message_comes_with_each_answer() {
         guest.assert_works();
         let mut messages = 0;
         wait_until("the message", || {
-            messages += guest.host.messages();
+            messages += guest.host.messages(QUEUE);
             messages != 0
         });
         assert_eq!(messages, 1);
@@ -50,19 +49,19 @@ fn without_msix_the_line_goes_up_and_reading_the_isr_takes_it_down() {
     guest.start(Options { msix: false, ..PLAIN });
     for _ in 0..50 {
         guest.assert_works();
-        wait_until("the line", || *guest.host.line.lock());
+        wait_until("the line", || guest.line());
         assert_eq!(guest.read(0x1000, Width::Byte), 1);
-        assert!(!*guest.host.line.lock(), "line {LINE} stays up");
+        assert!(!guest.line(), "line {LINE} stays up");
         assert_eq!(guest.read(0x1000, Width::Byte), 0);
     }
     guest.assert_works();
-    wait_until("the line", || *guest.host.line.lock());
+    wait_until("the line", || guest.line());
     guest.device.config_write(4, Width::Word, 0x406);
-    assert!(!*guest.host.line.lock(), "the command register turns the pin off");
+    assert!(!guest.line(), "the command register turns the pin off");
     guest.device.config_write(4, Width::Word, 6);
-    assert!(*guest.host.line.lock());
+    assert!(guest.line());
     guest.reset();
-    assert!(!*guest.host.line.lock());
+    assert!(!guest.line());
 }
 
 // The index of the chain whose return shall interrupt stands behind the available ring; the index of the chain whose
@@ -86,7 +85,7 @@ fn no_interrupt_is_lost_when_the_isr_is_read_meanwhile() {
         let early = guest.read(0x1000, Width::Byte);
         guest.take_used();
         wait_for_sleep(&guest, round + 1);
-        let line = *guest.host.line.lock();
+        let line = guest.line();
         let late = guest.read(0x1000, Width::Byte);
         assert_eq!((early | late, late != 0), (1, line), "the ISR and its line");
     }
@@ -101,9 +100,9 @@ fn with_event_indices_only_what_was_asked_for_interrupts() {
         guest.assert_works();
     }
     wait_for_sleep(&guest, 3);
-    assert_eq!(guest.host.messages(), 0);
+    assert_eq!(guest.host.messages(QUEUE), 0);
     guest.assert_works();
-    wait_until("the message", || guest.host.messages() == 1);
+    wait_until("the message", || guest.host.messages(QUEUE) == 1);
 }
 
 #[test]

@@ -3,6 +3,12 @@
 //! Level-triggered lines (serial port, ACPI, PCI INTx) go through [`Lines`]; messages (MSI-X) through one event a
 //! vector. Which GSI a PCI link reaches is the ISA bridge's PIRQ registers' say.
 
+mod doorbells;
+#[cfg(test)]
+pub(crate) mod fake;
+
+pub(crate) use doorbells::Doorbells;
+
 use parking_lot::Mutex;
 use std::fmt;
 use std::io;
@@ -162,42 +168,6 @@ impl Line {
 
     pub fn set(&self, level: bool) {
         self.lines.set_pin(self.gsi, 0, level);
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod fake {
-    //! A hypervisor that writes down what it is told.
-    use super::*;
-
-    #[derive(Debug, Default)]
-    pub(crate) struct Recorder {
-        pub(crate) lines: Mutex<Vec<(u32, bool)>>,
-        pub(crate) messages: Mutex<Vec<(u32, Message)>>,
-        pub(crate) bells: Mutex<Vec<u64>>,
-    }
-
-    impl Hypervisor for Recorder {
-        fn set_line(&self, gsi: u32, level: bool) {
-            self.lines.lock().push((gsi, level));
-        }
-        fn new_vector(&self) -> io::Result<Vector> {
-            let gsi = 24 + u32::try_from(self.messages.lock().len()).unwrap();
-            self.messages.lock().push((gsi, Message::default()));
-            Ok(Vector { gsi, event: EventFd::new(vmm_sys_util::eventfd::EFD_NONBLOCK)? })
-        }
-        fn set_message(&self, gsi: u32, message: Message) -> io::Result<()> {
-            self.messages.lock().push((gsi, message));
-            Ok(())
-        }
-        fn attach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
-            self.bells.lock().push(bell.address);
-            Ok(())
-        }
-        fn detach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
-            self.bells.lock().retain(|address| *address != bell.address);
-            Ok(())
-        }
     }
 }
 
