@@ -104,8 +104,9 @@ pub struct PowerManagement(Mutex<Config>);
 impl PowerManagement {
     #[must_use]
     pub fn new(sci: u8) -> PowerManagement {
-        // Linux works round a timer bug of revisions before 3.
-        let mut config = Config::new(identity(0x7113, 0x06_8000, 3));
+        // No class, as on EC2: firmware and kernels know this function by vendor and device. Linux works round a
+        // timer bug of revisions before 3.
+        let mut config = Config::new(identity(0x7113, 0, 3));
         config.set_multi_function();
         config.set(0x3c, &[sci]);
         config.set_interrupt_pin_a();
@@ -147,6 +148,8 @@ mod tests {
         host.config_write(0x58, Width::Dword, 0x3333_3000);
         assert_eq!(host.config_read(0x58, Width::Dword), 0x3333_3000);
         let pm = PowerManagement::new(9);
+        assert_eq!(pm.config_read(0, Width::Dword), 0x7113_8086);
+        assert_eq!(pm.config_read(8, Width::Dword), 3, "no class, and a revision with a sound timer");
         assert_eq!(pm.config_read(0x58, Width::Dword) & 1 << 25, 1 << 25);
         pm.config_write(0x40, Width::Dword, 0x601);
         assert_eq!(pm.config_read(0x40, Width::Dword), 0x601);
