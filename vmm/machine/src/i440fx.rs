@@ -16,7 +16,7 @@ use ami_run_models::pci::{Address, Function, HostBridge, IsaBridge, PowerManagem
 use ami_run_models::ports::{DebugPort, DebugText, FastA20, KeyboardReset};
 use ami_run_models::power::PowerBlock;
 use ami_run_models::serial::Port;
-use ami_run_models::virtio::{Block, Transport};
+use ami_run_models::virtio::{Block, Rng, Transport};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
@@ -31,9 +31,11 @@ const PM_BASE: u16 = 0x600;
 const SCI: u8 = 9;
 const COM1: SerialPort = SerialPort { port: 0x3f8, irq: 4 };
 const FW_CFG_PORT: u16 = 0x510;
-/// Disks begin at slot 4, as on EC2; 5 is the network's.
-const DISK_SLOTS: [u8; 26] =
-    [4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30];
+/// Disks begin at slot 4, as on EC2; 5 is the network's, 31 the first instance store's.
+const DISK_SLOTS: [u8; 25] =
+    [4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29];
+/// EC2 has no such device; it stands where it is in nobody's way.
+const RNG_SLOT: u8 = 30;
 /// How many disks there is room for.
 pub const MAX_DISKS: usize = DISK_SLOTS.len();
 
@@ -121,6 +123,9 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
             list.board.boot_order.push(PciAddress { slot, function: 0 });
         }
     }
+    let rng = Transport::new("rng", RNG_SLOT, Box::new(Rng), wiring)
+        .map_err(|cause| MachineError::Call { what: "making the random number device", cause })?;
+    list.pci(RNG_SLOT, 0, PciKind::Other, rng);
 
     let items = fw_cfg_items(&list.board, &spec.boot);
     let fw_cfg = FwCfg::new(items, outside.ram.clone(), trace.clone());

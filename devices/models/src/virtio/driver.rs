@@ -1,7 +1,7 @@
-//! A small virtio-blk driver for tests: rings in guest memory, registers by BAR and configuration space, doorbells
+//! A small virtio driver for tests, with the requests of virtio-blk: rings in guest memory, registers by BAR and configuration space, doorbells
 //! as the hypervisor would answer them.
 
-use super::{Block, Transport};
+use super::{Block, Kind, Transport};
 use crate::bus::{Access, Width};
 use crate::irq::fake::{Recorder, wait_until};
 use crate::irq::{Hypervisor, Lines};
@@ -69,14 +69,18 @@ impl Guest {
         let content: Vec<u8> = (0..DISK).map(|at| u8::try_from((at / 512) & 0xff).unwrap()).collect();
         file.write_all(&content).unwrap();
         let volume = Volume::open(file.path(), size, &std::env::temp_dir()).unwrap();
+        Guest::with(Box::new(Block::new(volume, "vol-0123456789abcdef0")))
+    }
+
+    /// A machine with this device, its BARs placed, and nobody driving it.
+    pub(super) fn with(kind: Box<dyn Kind>) -> Guest {
         let memory = Memory::new(&[Range::new(0, RAM)]).unwrap();
         let host = Arc::new(Recorder::default());
         let hypervisor: Arc<dyn Hypervisor> = host.clone();
         let lines = Arc::new(Lines::new(Arc::clone(&hypervisor)));
         lines.set_route(3, u8::try_from(LINE).unwrap());
         let wiring = Wiring { memory: memory.clone(), hypervisor, lines, gate: Arc::default(), trace: None };
-        let block = Block::new(volume, "vol-0123456789abcdef0");
-        let device = Transport::new("disk", SLOT, Box::new(block), wiring).unwrap();
+        let device = Transport::new("device", SLOT, kind, wiring).unwrap();
         let guest = Guest { memory, device, host, options: PLAIN, offered: 0, seen: 0 };
         guest.place_bars(BAR);
         guest
@@ -128,7 +132,9 @@ impl Guest {
         self.memory.clear();
         self.options = options;
         let event_index = if options.event_index { 1 << 29 } else { 0 };
-        self.negotiate(1 << 9 | 1 << 28 | event_index, 1);
+        self.write(0, Width::Dword, 0);
+        let offered = self.read(4, Width::Dword);
+        self.negotiate(offered & (1 << 9 | 1 << 28 | event_index), 1);
         self.set_up_queue();
         self.write(20, Width::Byte, 0x0f);
     }

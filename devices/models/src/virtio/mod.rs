@@ -1,6 +1,6 @@
 //! Virtio 1.2 devices over PCI, modern only.
 //!
-//! [`Transport`] is the PCI function and its registers; a [`Kind`] is what sits behind it (a disk, …); each queue
+//! [`Transport`] is the PCI function and its registers; a [`Kind`] is what sits behind it (a disk, random numbers); each queue
 //! is served by a thread of its own that exists only while the driver uses the device. Left out: legacy and
 //! transitional interfaces, packed rings, in-order use, notification data, queue reset, shared memory.
 
@@ -8,6 +8,7 @@ mod block;
 mod chain;
 mod registers;
 mod ring;
+mod rng;
 mod transport;
 mod worker;
 
@@ -18,11 +19,14 @@ mod driver;
 #[cfg(test)]
 mod hostile_test;
 #[cfg(test)]
+mod rng_test;
+#[cfg(test)]
 mod transport_test;
 
 pub use block::Block;
 pub use chain::Chain;
 pub use ring::{Ring, Setup};
+pub use rng::Rng;
 pub use transport::Transport;
 
 use std::fmt;
