@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::source::{self, Source};
 use crate::{host, identity, snapshots};
 use ami_run_image::{Architecture, Image, Interface as PlannedInterface, LaunchPlan, PlannedVolume, Shape};
-use ami_run_machine::{Disk, Interface, MAX_DISKS};
+use ami_run_machine::{Disk, Interface, MAX_VOLUMES};
 use ami_run_storage::{StorageError, Volume};
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -62,8 +62,8 @@ fn launch(image: &Image, name: &str, shape: Shape) -> Result<LaunchPlan, Failure
     let launch =
         ami_run_image::plan(image, this_computer()?, shape).map_err(|cause| source::refuse(name, &cause))?;
     let count = launch.volumes.len();
-    if count > MAX_DISKS {
-        let message = format!("{name} maps {count} volumes, and a machine has places for {MAX_DISKS}");
+    if count > MAX_VOLUMES {
+        let message = format!("{name} maps {count} volumes, and a machine has places for {MAX_VOLUMES}");
         return Err(Failure::new(Code::Refused, message));
     }
     Ok(launch)

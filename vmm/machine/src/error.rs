@@ -15,6 +15,8 @@ pub enum MachineError {
     Capability(&'static str),
     #[error("{0} vCPUs: from 1 to {max} are possible here", max = .1)]
     Cpus(u32, u32),
+    #[error("{0} disks: the board has slots for 26 volumes, and for 27 disks with instance store")]
+    Disks(usize),
     #[error("{0} bytes of memory: at least 2 MiB in whole 4 KiB pages are needed")]
     MemorySize(u64),
     #[error("guest memory cannot be set up")]
@@ -49,6 +51,7 @@ impl MachineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             MachineError::Cpus(..)
+            | MachineError::Disks(_)
             | MachineError::MemorySize(_)
             | MachineError::Kernel(_)
             | MachineError::FirmwareSize(_) => ErrorKind::Image,

@@ -2,7 +2,7 @@
 //! tables are told of them, come from the same lines.
 
 use crate::kvm::{OWN_PAGES, Vm};
-use crate::{Boot, Disk, Interface, MachineError, Spec};
+use crate::{Boot, MachineError, Spec, disks};
 use ami_run_firmware::board::{Board, PciAddress, PciFunction, PciKind, Power, SerialPort};
 use ami_run_memory::{Memory, Range};
 use ami_run_models::bus::{Bus, Device};
@@ -11,14 +11,12 @@ use ami_run_models::console::Console;
 use ami_run_models::fw_cfg::{FwCfg, Items};
 use ami_run_models::gate::Gate;
 use ami_run_models::irq::{Hypervisor, Line, Lines};
-use ami_run_models::nvme::{self, Nvme};
 use ami_run_models::pci::{Address, Function, HostBridge, IsaBridge, PowerManagement, Root, Window, Wiring};
 use ami_run_models::ports::{DebugPort, DebugText, FastA20, KeyboardReset};
 use ami_run_models::power::PowerBlock;
 use ami_run_models::serial::Port;
-use ami_run_models::virtio::{Block, Rng, Transport};
+use ami_run_models::virtio::{Rng, Transport};
 use parking_lot::Mutex;
-use std::io;
 use std::sync::Arc;
 
 /// RAM below 4 GiB ends here; the rest is above 4 GiB.
@@ -31,13 +29,8 @@ const PM_BASE: u16 = 0x600;
 const SCI: u8 = 9;
 const COM1: SerialPort = SerialPort { port: 0x3f8, irq: 4 };
 const FW_CFG_PORT: u16 = 0x510;
-/// Disks begin at slot 4, as on EC2; 5 is the network's, 31 the first instance store's.
-const DISK_SLOTS: [u8; 25] =
-    [4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29];
-/// EC2 has no such device; it stands where it is in nobody's way.
-const RNG_SLOT: u8 = 30;
-/// How many disks there is room for.
-pub const MAX_DISKS: usize = DISK_SLOTS.len();
+/// EC2 has no such device; it stands beside the bridges, where no volume would.
+const RNG: PciAddress = PciAddress { slot: 1, function: 2 };
 
 /// The ranges of RAM for so many bytes.
 pub(crate) fn ram(bytes: u64) -> Vec<Range> {
@@ -115,17 +108,18 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
         gate: Arc::clone(outside.gate),
         trace: trace.clone(),
     };
-    for (number, (slot, disk)) in DISK_SLOTS.into_iter().zip(&spec.disks).enumerate() {
-        let (kind, function) = disk_function(number, slot, disk, wiring.clone())
+    let rng = Transport::new("rng", RNG.slot, Box::new(Rng), wiring.clone())
+        .map_err(|cause| MachineError::Call { what: "making the random number device", cause })?;
+    list.pci(RNG.slot, RNG.function, PciKind::Other, rng);
+    let slots = disks::slots(&spec.disks).unwrap_or_default();
+    for (number, (slot, disk)) in slots.into_iter().zip(&spec.disks).enumerate() {
+        let (kind, function) = disks::function(number, slot, disk, wiring.clone())
             .map_err(|cause| MachineError::Call { what: "making a disk", cause })?;
         list.pci(slot, 0, kind, function);
         if number == 0 {
             list.board.boot_order.push(PciAddress { slot, function: 0 });
         }
     }
-    let rng = Transport::new("rng", RNG_SLOT, Box::new(Rng), wiring)
-        .map_err(|cause| MachineError::Call { what: "making the random number device", cause })?;
-    list.pci(RNG_SLOT, 0, PciKind::Other, rng);
 
     let items = fw_cfg_items(&list.board, &spec.boot);
     let fw_cfg = FwCfg::new(items, outside.ram.clone(), trace.clone());
@@ -156,25 +150,6 @@ fn board(spec: &Spec) -> Board {
         fw_cfg_port: FW_CFG_PORT,
         boot_order: Vec::new(),
     }
-}
-
-fn disk_function(
-    number: usize,
-    slot: u8,
-    disk: &Disk,
-    wiring: Wiring,
-) -> io::Result<(PciKind, Arc<dyn Function>)> {
-    let (name, volume) = (format!("disk{number}"), disk.volume.clone());
-    Ok(match &disk.interface {
-        Interface::Virtio { serial } => {
-            let kind = Box::new(Block::new(volume, serial));
-            (PciKind::VirtioBlock, Transport::new(&name, slot, kind, wiring)?)
-        }
-        Interface::Nvme { volume_id, mapping } => {
-            let identity = nvme::Identity::ebs(volume_id, mapping);
-            (PciKind::Nvme, Nvme::new(&name, slot, volume, identity, wiring)?)
-        }
-    })
 }
 
 /// Firmware's files; a kernel that is started without firmware finds none.

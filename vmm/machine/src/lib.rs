@@ -7,6 +7,7 @@
 //! Left out: live migration, memory snapshots, nested virtualization for the guest, system-management mode.
 
 mod cpuid;
+mod disks;
 mod error;
 mod exit;
 mod i440fx;
@@ -19,9 +20,9 @@ mod vcpu;
 pub use ami_run_firmware::board::Identity;
 pub use ami_run_models::console::{Console, Taken};
 pub use ami_run_models::trace::{Kinds, Trace};
+pub use disks::MAX_VOLUMES;
 pub use error::{ErrorKind, MachineError};
 pub use exit::{EmulationFailure, Exit};
-pub use i440fx::MAX_DISKS;
 pub use run::{Handle, Machine};
 
 use ami_run_firmware::direct::Direct;
@@ -65,6 +66,13 @@ pub enum Interface {
         /// `vol-…`.
         volume_id: String,
         /// The name in the block-device mapping, as EC2 tells it to the guest.
+        mapping: String,
+    },
+    /// As EC2 shows what is the host's own and empty at every start.
+    InstanceStore {
+        /// `AWS` and 17 digits.
+        serial: String,
+        /// `ephemeral0:sdb`.
         mapping: String,
     },
 }

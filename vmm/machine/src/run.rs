@@ -3,7 +3,7 @@
 use crate::i440fx::{self, Outside};
 use crate::kvm::{self, Vm};
 use crate::vcpu::{Event, Shared, Vcpu};
-use crate::{Boot, Console, Exit, MAX_CPUS, MachineError, Spec, cpuid, registers};
+use crate::{Boot, Console, Exit, MAX_CPUS, MachineError, Spec, cpuid, disks, registers};
 use ami_run_memory::{Gpa, Memory, Rom, Slot};
 use ami_run_models::gate::Gate;
 use ami_run_models::ports::DebugText;
@@ -90,8 +90,8 @@ impl Machine {
         if spec.cpus == 0 || spec.cpus > most {
             return Err(MachineError::Cpus(spec.cpus, most));
         }
-        if spec.disks.len() > i440fx::MAX_DISKS {
-            return Err(MachineError::Bug(format!("{} disks on one board", spec.disks.len())));
+        if disks::slots(&spec.disks).is_none() {
+            return Err(MachineError::Disks(spec.disks.len()));
         }
         if spec.memory < 2 * MIB || !spec.memory.is_multiple_of(4096) {
             return Err(MachineError::MemorySize(spec.memory));
