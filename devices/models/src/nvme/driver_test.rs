@@ -4,6 +4,7 @@
 use super::spec::{Cqe, Sqe};
 use super::{Identity, Nvme};
 use crate::bus::{Access, Width};
+use crate::gate::Gate;
 use crate::irq::fake::{Recorder, wait_until};
 use crate::irq::{Hypervisor, Lines};
 use crate::pci::Function;
@@ -47,6 +48,7 @@ pub(super) struct Guest {
     pub(super) memory: Memory,
     pub(super) device: Arc<Nvme>,
     pub(super) host: Arc<Recorder>,
+    pub(super) gate: Arc<Gate>,
     pairs: BTreeMap<u16, Pair>,
     shadows: bool,
 }
@@ -69,9 +71,11 @@ impl Guest {
         let hypervisor: Arc<dyn Hypervisor> = host.clone();
         let lines = Arc::new(Lines::new(Arc::clone(&hypervisor)));
         lines.set_route(3, u8::try_from(LINE).unwrap());
-        let wiring = Wiring { memory: memory.clone(), hypervisor, lines, gate: Arc::default(), trace: None };
+        let gate: Arc<Gate> = Arc::default();
+        let wiring =
+            Wiring { memory: memory.clone(), hypervisor, lines, gate: Arc::clone(&gate), trace: None };
         let device = Nvme::new("nvme", SLOT, volume, identity, wiring).unwrap();
-        let guest = Guest { memory, device, host, pairs: BTreeMap::new(), shadows: false };
+        let guest = Guest { memory, device, host, gate, pairs: BTreeMap::new(), shadows: false };
         guest.place_bar(BAR);
         guest
     }

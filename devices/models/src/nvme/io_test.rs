@@ -209,3 +209,24 @@ fn wrong_commands_have_their_status() {
     }
     guest.assert_works(1);
 }
+
+#[test]
+fn a_closed_gate_holds_commands_back_and_loses_none() {
+    let mut guest = Guest::with_queues(2);
+    for _ in 0..20 {
+        guest.gate.close(|| ());
+        guest.offer(1, data(read(3, 1)));
+        guest.ring_tail(1);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        assert!(guest.peek(1).is_none(), "nobody works behind a closed gate");
+        guest.gate.open();
+        assert_eq!(guest.take(1).status.get() >> 1, 0);
+        assert_eq!(guest.data(1), [3]);
+    }
+    // A queue can be deleted there all the same: its thread leaves.
+    guest.gate.close(|| ());
+    let delete = Sqe { opcode: 0, cdw10: 2.into(), ..Sqe::default() };
+    assert_eq!(guest.admin(delete), (0, 0));
+    guest.gate.open();
+    guest.assert_works(1);
+}
