@@ -105,7 +105,7 @@ impl PowerBlock {
         let after = pm.interrupt();
         drop(pm);
         if before != after {
-            self.sci.set(after);
+            self.sci.follow(before, || self.pm.lock().interrupt());
         }
         result
     }

@@ -27,6 +27,8 @@ const PCI_WINDOW: (u64, u64) = (LOW_RAM_END, 0xfec0_0000 - LOW_RAM_END);
 /// SeaBIOS puts the PM ports here when it is given tables (facts: its src/fw/paravirt.c).
 const PM_BASE: u16 = 0x600;
 const SCI: u8 = 9;
+/// Where every PC has its clock's, and the DSDT too.
+const RTC_IRQ: u8 = 8;
 const COM1: SerialPort = SerialPort { port: 0x3f8, irq: 4 };
 const FW_CFG_PORT: u16 = 0x510;
 /// EC2 has no such device; it stands beside the bridges, where no volume would.
@@ -92,7 +94,7 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
     let mut list = List { board: board(spec), ports: Bus::default(), functions: Vec::new() };
 
     list.port(0x64, 1, Arc::new(KeyboardReset))?;
-    list.port(0x70, 2, Arc::new(Clock::new(Cmos::new(cpus))))?;
+    list.port(0x70, 2, Arc::new(Clock::new(Cmos::new(cpus), line(RTC_IRQ))))?;
     list.port(0x92, 1, Arc::new(FastA20::default()))?;
     list.port(COM1.port, 8, Port::new(line(COM1.irq), outside.console))?;
     list.port(0x402, 1, Arc::new(DebugPort::new(Arc::clone(outside.debug_text), trace.clone())))?;

@@ -67,8 +67,9 @@ struct State {
     links: [u32; 4],
     /// PIRQ route control registers of the PIIX3 (datasheet 290549, PIRQRC): bit 7 = not routed.
     routes: [u8; 4],
-    /// What the hypervisor was told last, a bit a GSI.
+    /// What the hypervisor was told last, a bit a GSI, and which of them have been low since.
     told: u32,
+    dips: u32,
     settling: bool,
 }
 
@@ -89,24 +90,31 @@ impl Lines {
     }
 
     /// Changes the state and tells the hypervisor what came of it. The lock is not held while it is told: whoever
-    /// finds another thread at it leaves the telling to that one, so the last state always wins.
+    /// finds another thread at it leaves the telling to that one, so the last state always wins. A line that was low
+    /// in between is told to be: on ISA lines an edge is an interrupt.
     fn change(&self, f: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         f(&mut state);
+        state.dips |= state.told & !state.wanted();
         if state.settling {
             return;
         }
         state.settling = true;
         loop {
             let (wanted, told) = (state.wanted(), state.told);
-            if wanted == told {
+            let dips = std::mem::take(&mut state.dips) & told & wanted;
+            if wanted == told && dips == 0 {
                 break;
             }
             state.told = wanted;
             drop(state);
             for gsi in 0..32 {
-                if (wanted ^ told) & (1 << gsi) != 0 {
-                    self.hypervisor.set_line(gsi, wanted & (1 << gsi) != 0);
+                let bit = 1 << gsi;
+                if dips & bit != 0 {
+                    self.hypervisor.set_line(gsi, false);
+                }
+                if (wanted ^ told | dips) & bit != 0 {
+                    self.hypervisor.set_line(gsi, wanted & bit != 0);
                 }
             }
             state = self.state.lock();
@@ -166,8 +174,24 @@ impl Line {
         Line { lines, gsi }
     }
 
-    pub fn set(&self, level: bool) {
+    fn set(&self, level: bool) {
         self.lines.set_pin(self.gsi, 0, level);
+    }
+
+    /// A device's level was `before` and has changed: the line goes where it is now. Whoever changed it calls this,
+    /// holding no lock. Of threads that overtake each other the last level wins, and a level that fell is seen to
+    /// fall: the line may be taken by its edges.
+    pub fn follow(&self, before: bool, level: impl Fn() -> bool) {
+        if before {
+            self.set(false);
+        }
+        loop {
+            let now = level();
+            self.set(now);
+            if level() == now {
+                return;
+            }
+        }
     }
 }
 
@@ -190,5 +214,60 @@ mod tests {
         assert_eq!(*recorder.lines.lock(), [(11, true)]);
         Line::new(lines, 11).set(false);
         assert_eq!(*recorder.lines.lock(), [(11, true), (11, false)]);
+    }
+
+    /// A hypervisor in whose way another line is down for a moment, as by another thread.
+    #[derive(Debug, Default)]
+    struct Meanwhile {
+        told: Mutex<Vec<(u32, bool)>>,
+        other: Mutex<Option<Line>>,
+    }
+
+    impl Hypervisor for Meanwhile {
+        fn set_line(&self, gsi: u32, level: bool) {
+            self.told.lock().push((gsi, level));
+            if let Some(line) = self.other.lock().take() {
+                line.set(false);
+                line.set(true);
+            }
+        }
+        fn new_vector(&self) -> io::Result<Vector> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn set_message(&self, _: u32, _: Message) -> io::Result<()> {
+            Ok(())
+        }
+        fn attach_doorbell(&self, _: &Doorbell) -> io::Result<()> {
+            Ok(())
+        }
+        fn detach_doorbell(&self, _: &Doorbell) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_edge_while_another_line_is_told_is_not_lost() {
+        let hypervisor = Arc::new(Meanwhile::default());
+        let lines = Arc::new(Lines::new(hypervisor.clone()));
+        let (clock, serial) = (Line::new(lines.clone(), 8), Line::new(lines, 4));
+        clock.set(true);
+        *hypervisor.other.lock() = Some(clock);
+        serial.set(true);
+        assert_eq!(*hypervisor.told.lock(), [(8, true), (4, true), (8, false), (8, true)]);
+    }
+
+    #[test]
+    fn a_line_follows_its_device_and_shows_each_fall() {
+        let recorder = Arc::new(fake::Recorder::default());
+        let line = Line::new(Arc::new(Lines::new(recorder.clone())), 8);
+        line.follow(false, || true);
+        // It fell, and rose again before its line was set.
+        line.follow(true, || true);
+        line.follow(true, || false);
+        // It changes while its line is set.
+        let looks = std::cell::Cell::new(0);
+        line.follow(false, || looks.replace(looks.get() + 1) == 0);
+        let levels: Vec<bool> = recorder.lines.lock().iter().map(|(_, level)| *level).collect();
+        assert_eq!(levels, [true, false, true, false, true, false]);
     }
 }

@@ -42,7 +42,7 @@ impl Port {
         let after = uart.interrupt();
         drop(uart);
         if before != after {
-            self.line.set(after);
+            self.line.follow(before, || self.uart.lock().interrupt());
         }
         result
     }

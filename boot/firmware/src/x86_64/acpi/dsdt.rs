@@ -16,6 +16,7 @@ const CONFIG_PORTS: u16 = 0xcf8;
 const CONFIG_PORTS_LENGTH: u8 = 8;
 const VGA: (u32, u32) = (0xa_0000, 0xb_ffff);
 const RTC_PORT: u16 = 0x70;
+const RTC_IRQ: u8 = 8;
 const UART_PORTS: u8 = 8;
 const FW_CFG_PORTS: u8 = 12;
 const PM_PORTS: u8 = 64;
@@ -107,14 +108,13 @@ fn isa_bridge(board: &Board) -> Encoded {
     )])
 }
 
-/// Without an interrupt: the clock has none. Linux assumes number 8 all the same where there is an 8259 (its
-/// drivers/rtc/rtc-cmos.c).
 fn rtc() -> Encoded {
+    let (ports, irq) = (ports(RTC_PORT, 8), isa_irq(RTC_IRQ));
     Encoded::new(&[&Device::new(
         "RTC_".into(),
         vec![
             &Name::new("_HID".into(), &EISAName::new("PNP0B00")),
-            &Name::new("_CRS".into(), &ResourceTemplate::new(vec![&ports(RTC_PORT, 8)])),
+            &Name::new("_CRS".into(), &ResourceTemplate::new(vec![&ports, &irq])),
         ],
     )])
 }

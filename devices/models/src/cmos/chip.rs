@@ -1,13 +1,7 @@
-//! The real-time clock and its CMOS memory (Motorola MC146818; ports 0x70 and 0x71).
-//!
-//! Modelled: time of day in UTC, BCD or binary, 12 or 24 hours, with century; setting it shifts the guest's clock
-//! only; the update flag; the battery-backed bytes that firmware reads. Left out: interrupt line 8, so that an alarm
-//! or an update interrupt that a guest waits for never comes. The flags of register C tell update events to a guest
-//! that polls.
+//! The chip: 128 bytes behind an index, most of them memory.
 
-use crate::bus::{Access, Device, Effect};
-use parking_lot::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use super::calendar::Fields;
+use super::events::{Alarm, SECOND, next_second, next_tick, period, ticks};
 
 // Registers.
 const A: u8 = 0x0a;
@@ -22,9 +16,19 @@ const CPUS: u8 = 0x5f;
 const B_HOLD: u8 = 0x80;
 const B_BINARY: u8 = 0x04;
 const B_24_HOURS: u8 = 0x02;
-const DAY: i64 = 86_400;
+// Events: their flags in register C, and what lets them interrupt in register B.
+const PERIODIC: u8 = 0x40;
+const ALARM: u8 = 0x20;
+const UPDATE: u8 = 0x10;
+const EVENTS: u8 = PERIODIC | ALARM | UPDATE;
+const C_INTERRUPT: u8 = 0x80;
+/// An alarm's byte from here on is for every second, minute or hour.
+const ANY: u8 = 0xc0;
+/// 9999-12-31 23:59:59. Times are cut to what lies between 1970 and then.
+const LAST: i64 = 253_402_300_799 * SECOND;
 
-/// The chip. Time comes in as microseconds since 1970 with every access.
+/// The chip. Time comes in as microseconds since 1970 with every access; should it go back, nothing happens until
+/// it goes on.
 #[derive(Debug, Clone)]
 pub struct Cmos {
     index: u8,
@@ -33,14 +37,15 @@ pub struct Cmos {
     ahead: i64,
     /// The guest's time while it holds the clock to set it.
     held: Option<i64>,
-    /// When register C was read last.
-    flags_since: i64,
+    /// Flags of register C, and until when they are right.
+    flags: u8,
+    since: i64,
 }
 
 impl Cmos {
     #[must_use]
     pub fn new(cpus: u8) -> Cmos {
-        let mut cmos = Cmos { index: 0, bytes: [0; 128], ahead: 0, held: None, flags_since: 0 };
+        let mut cmos = Cmos { index: 0, bytes: [0; 128], ahead: 0, held: None, flags: 0, since: i64::MAX };
         for (index, value) in [(A, 0x26), (B, B_24_HOURS), (D, 0x80), (CPUS, cpus.wrapping_sub(1))] {
             cmos.select(index);
             cmos.store(value);
@@ -58,10 +63,78 @@ impl Cmos {
     }
 
     fn seconds(&self, now: i64) -> i64 {
-        self.held.unwrap_or_else(|| now.div_euclid(1_000_000).saturating_add(self.ahead))
+        self.held.unwrap_or_else(|| now.div_euclid(SECOND).saturating_add(self.ahead))
+    }
+
+    /// Whether the chip pulls its interrupt line now.
+    #[must_use]
+    pub fn interrupt(&self) -> bool {
+        self.flags & self.byte(B) & EVENTS != 0
+    }
+
+    /// Whether the guest wants to be interrupted by anything.
+    #[must_use]
+    pub fn interrupts_are_on(&self) -> bool {
+        self.byte(B) & EVENTS != 0
+    }
+
+    /// Takes account of what has happened until now.
+    pub fn advance(&mut self, now: i64) {
+        let now = now.clamp(0, LAST);
+        let since = std::mem::replace(&mut self.since, now);
+        if now <= since {
+            return;
+        }
+        if period(self.byte(A)).is_some_and(|period| ticks(now, period) > ticks(since, period)) {
+            self.flags |= PERIODIC;
+        }
+        if self.held.is_some() {
+            return;
+        }
+        let (before, after) = (since.div_euclid(SECOND), now.div_euclid(SECOND));
+        if after > before {
+            self.flags |= UPDATE;
+        }
+        let first = self.alarm().and_then(|alarm| alarm.next(before.saturating_add(self.ahead)));
+        if first.is_some_and(|first| first <= after.saturating_add(self.ahead)) {
+            self.flags |= ALARM;
+        }
+    }
+
+    /// When the line will go up, if nobody touches the chip: never while it is up.
+    #[must_use]
+    pub fn next_interrupt(&self, now: i64) -> Option<i64> {
+        let now = now.clamp(0, LAST);
+        let on = |event| self.byte(B) & event != 0;
+        if self.interrupt() {
+            return None;
+        }
+        let tick = period(self.byte(A)).filter(|_| on(PERIODIC)).map(|period| next_tick(now, period));
+        if self.held.is_some() {
+            return tick;
+        }
+        let update = on(UPDATE).then(|| next_second(now));
+        let alarm = self.alarm().filter(|_| on(ALARM));
+        let alarm = alarm.and_then(|alarm| alarm.next(self.seconds(now)));
+        let alarm = alarm.map(|at| at.saturating_sub(self.ahead).saturating_mul(SECOND));
+        [tick, update, alarm].into_iter().flatten().min()
+    }
+
+    /// The alarm, if its bytes are a time of day as register B codes it. They are compared with those of the time.
+    fn alarm(&self) -> Option<Alarm> {
+        let field = |at: u8, count: u8, code: &dyn Fn(u8) -> u8| match self.byte(at) {
+            ANY.. => Some(None),
+            byte => (0..count).find(|value| code(*value) == byte).map(Some),
+        };
+        Some(Alarm {
+            second: field(1, 60, &|second| self.coded(second))?,
+            minute: field(3, 60, &|minute| self.coded(minute))?,
+            hour: field(5, 24, &|hour| self.coded_hour(hour))?,
+        })
     }
 
     pub fn read(&mut self, now: i64) -> u8 {
+        let now = now.clamp(0, LAST);
         let fields = Fields::of(self.seconds(now));
         match self.index {
             0 => self.coded(fields.second),
@@ -73,34 +146,44 @@ impl Cmos {
             9 => self.coded(fields.year),
             CENTURY => self.coded(fields.century),
             // The update flag is up for the last 244 microseconds of a second.
-            A if self.held.is_none() && now.rem_euclid(1_000_000) >= 999_756 => self.byte(A) | 0x80,
+            A if self.held.is_none() && now.rem_euclid(SECOND) >= 999_756 => self.byte(A) | 0x80,
             C => self.take_flags(now),
             other => self.byte(other),
         }
     }
 
+    /// Reading the flags clears them, and lets the line go.
     fn take_flags(&mut self, now: i64) -> u8 {
-        let since = std::mem::replace(&mut self.flags_since, now);
-        let updated = now.div_euclid(1_000_000) > since.div_euclid(1_000_000) && self.held.is_none();
-        if updated { 0x10 } else { 0 }
+        self.advance(now);
+        let line = if self.interrupt() { C_INTERRUPT } else { 0 };
+        std::mem::take(&mut self.flags) | line
     }
 
     pub fn write(&mut self, value: u8, now: i64) {
+        let now = now.clamp(0, LAST);
+        // What has happened until now did so by the old bytes.
+        self.advance(now);
         match self.index {
             0 | 2 | 4 | 6..=9 | CENTURY => self.set_time(value, now),
             A => self.store(value & 0x7f),
-            B => {
-                self.store(value);
-                if value & B_HOLD == 0 {
-                    if let Some(seconds) = self.held.take() {
-                        self.ahead = seconds.saturating_sub(now.div_euclid(1_000_000));
-                    }
-                } else if self.held.is_none() {
-                    self.held = Some(self.seconds(now));
-                }
-            }
+            B => self.control(value, now),
             C | D => (),
             _ => self.store(value),
+        }
+    }
+
+    fn control(&mut self, value: u8, now: i64) {
+        if value & B_HOLD == 0 {
+            self.store(value);
+            if let Some(seconds) = self.held.take() {
+                self.ahead = seconds.saturating_sub(now.div_euclid(SECOND));
+            }
+            return;
+        }
+        // A clock that is held has no updates, and forgets that the guest wants to be told of them.
+        self.store(value & !UPDATE);
+        if self.held.is_none() {
+            self.held = Some(self.seconds(now));
         }
     }
 
@@ -127,7 +210,7 @@ impl Cmos {
         if self.held.is_some() {
             self.held = Some(seconds);
         } else {
-            self.ahead = seconds.saturating_sub(now.div_euclid(1_000_000));
+            self.ahead = seconds.saturating_sub(now.div_euclid(SECOND));
         }
     }
 
@@ -160,97 +243,6 @@ impl Cmos {
         }
         let hour = self.decoded(value & 0x7f) % 12;
         if value & 0x80 != 0 { hour.saturating_add(12) } else { hour }
-    }
-}
-
-/// A point in time, taken apart.
-#[derive(Debug, Clone, Copy)]
-struct Fields {
-    second: u8,
-    minute: u8,
-    hour: u8,
-    weekday: u8,
-    day: u8,
-    month: u8,
-    year: u8,
-    century: u8,
-}
-
-impl Fields {
-    #[expect(
-        clippy::arithmetic_side_effects,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the time is cut to the years 1970 to 9999, whose days and seconds fit"
-    )]
-    fn of(seconds: i64) -> Fields {
-        let seconds = seconds.clamp(0, 253_402_300_799);
-        let (days, rest) = (seconds / DAY, seconds % DAY);
-        // Howard Hinnant's civil_from_days: eras of 400 years that begin in March.
-        let shifted = days + 719_468;
-        let era = shifted / 146_097;
-        let day_of_era = shifted % 146_097;
-        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let shifted_month = (5 * day_of_year + 2) / 153;
-        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-        let year = year_of_era + era * 400 + i64::from(month <= 2);
-        Fields {
-            second: (rest % 60) as u8,
-            minute: (rest / 60 % 60) as u8,
-            hour: (rest / 3600) as u8,
-            weekday: ((days + 4) % 7 + 1) as u8,
-            day: (day_of_year - (153 * shifted_month + 2) / 5 + 1) as u8,
-            month: month as u8,
-            year: (year % 100) as u8,
-            century: (year / 100) as u8,
-        }
-    }
-
-    #[expect(clippy::arithmetic_side_effects, reason = "every field is below 100")]
-    fn seconds(self) -> i64 {
-        let (month, day) = (i64::from(self.month), i64::from(self.day));
-        let year = i64::from(self.century) * 100 + i64::from(self.year) - i64::from(month <= 2);
-        let (era, year_of_era) = (year / 400, year % 400);
-        let shifted_month = if month > 2 { month - 3 } else { month + 9 };
-        let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
-        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-        let days = era * 146_097 + day_of_era - 719_468;
-        days * DAY + i64::from(self.hour) * 3600 + i64::from(self.minute) * 60 + i64::from(self.second)
-    }
-}
-
-/// The chip at its two ports, with the host's clock.
-#[derive(Debug)]
-pub struct Clock(Mutex<Cmos>);
-
-impl Clock {
-    #[must_use]
-    pub fn new(cmos: Cmos) -> Clock {
-        Clock(Mutex::new(cmos))
-    }
-}
-
-fn host_microseconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
-impl Device for Clock {
-    fn read(&self, at: Access) -> u64 {
-        match at.offset {
-            1 => u64::from(self.0.lock().read(host_microseconds())),
-            _ => at.width.ones(),
-        }
-    }
-
-    fn write(&self, at: Access, value: u64) -> Effect {
-        let [byte, ..] = value.to_le_bytes();
-        match at.offset {
-            0 => self.0.lock().select(byte),
-            _ => self.0.lock().write(byte, host_microseconds()),
-        }
-        Effect::None
     }
 }
 
@@ -298,14 +290,6 @@ mod tests {
     }
 
     #[test]
-    fn every_day_survives_taking_apart_and_putting_together() {
-        for day in (0..60_000).step_by(13) {
-            let seconds = day * DAY + 12_345;
-            assert_eq!(Fields::of(seconds).seconds(), seconds);
-        }
-    }
-
-    #[test]
     fn firmware_finds_what_it_waits_for() {
         let mut cmos = Cmos::new(2);
         for (index, expected) in [(CPUS, 1), (0x0f, 0), (D, 0x80), (A, 0x26)] {
@@ -316,6 +300,6 @@ mod tests {
         assert_eq!(cmos.read(LEAP + 999_800), 0xa6, "an update is in progress");
         cmos.select(C);
         cmos.read(LEAP);
-        assert_eq!((cmos.read(LEAP + 1_000_000), cmos.read(LEAP + 1_000_001)), (0x10, 0));
+        assert_eq!((cmos.read(LEAP + 1_000_000), cmos.read(LEAP + 1_000_001)), (0x50, 0));
     }
 }
