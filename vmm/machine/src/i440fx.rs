@@ -94,7 +94,7 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
     let mut list = List { board: board(spec), ports: Bus::default(), functions: Vec::new() };
 
     list.port(0x64, 1, Arc::new(KeyboardReset))?;
-    list.port(0x70, 2, Arc::new(Clock::new(Cmos::new(cpus), line(RTC_IRQ))))?;
+    list.port(0x70, 2, Arc::new(Clock::new(Cmos::new(cpus), line(RTC_IRQ), outside.gate)))?;
     list.port(0x92, 1, Arc::new(FastA20::default()))?;
     list.port(COM1.port, 8, Port::new(line(COM1.irq), outside.console))?;
     list.port(0x402, 1, Arc::new(DebugPort::new(Arc::clone(outside.debug_text), trace.clone())))?;

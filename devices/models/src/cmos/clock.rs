@@ -4,6 +4,7 @@
 
 use super::Cmos;
 use crate::bus::{Access, Device, Effect};
+use crate::gate::{Gate, Pass, Turn};
 use crate::irq::Line;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Clock {
     shared: Arc<Shared>,
+    gate: Arc<Gate>,
     /// The last thread that was started.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -35,6 +37,8 @@ struct State {
     running: bool,
     /// The thread shall end, whatever the chip says.
     ending: bool,
+    /// It shall look at the gate before it sleeps.
+    called: bool,
     /// The log knows that there is no thread. Once is enough.
     told: bool,
 }
@@ -46,10 +50,10 @@ fn host_microseconds() -> i64 {
 
 impl Clock {
     #[must_use]
-    pub fn new(chip: Cmos, line: Line) -> Clock {
-        let state = State { chip, running: false, ending: false, told: false };
+    pub fn new(chip: Cmos, line: Line, gate: &Arc<Gate>) -> Clock {
+        let state = State { chip, running: false, ending: false, called: false, told: false };
         let shared = Shared { state: Mutex::new(state), changed: Condvar::new(), line };
-        Clock { shared: Arc::new(shared), thread: Mutex::new(None) }
+        Clock { shared: Arc::new(shared), gate: Arc::clone(gate), thread: Mutex::new(None) }
     }
 
     /// Works on the chip; the line follows it, and the thread comes and goes with the chip's interrupts.
@@ -81,8 +85,9 @@ impl Clock {
         let mut thread = self.thread.lock();
         // The one before has nothing left to do: there is never more than one, however fast a guest is.
         join(thread.take());
-        let shared = Arc::clone(&self.shared);
-        match std::thread::Builder::new().name("rtc".to_owned()).spawn(move || shared.run()) {
+        let (shared, called) = (Arc::clone(&self.shared), Arc::downgrade(&self.shared));
+        let (pass, _) = self.gate.admit(move || called.upgrade().iter().for_each(|shared| shared.call()));
+        match std::thread::Builder::new().name("rtc".to_owned()).spawn(move || shared.run(&pass)) {
             Ok(started) => *thread = Some(started),
             Err(cause) => {
                 let mut state = self.shared.state.lock();
@@ -114,26 +119,40 @@ impl Shared {
         self.line.follow(before, || self.state.lock().chip.interrupt());
     }
 
-    /// The thread. While an interrupt waits for the guest there is nothing to do: the guest's next access to the
-    /// chip wakes it.
-    fn run(&self) {
+    /// Brings the thread to the gate.
+    fn call(&self) {
+        self.state.lock().called = true;
+        self.changed.notify_one();
+    }
+
+    /// The thread.
+    fn run(&self, pass: &Pass) {
+        while pass.next() != Turn::End && self.work() {}
+    }
+
+    /// Until something has happened; false: nothing more will. While an interrupt waits for the guest there is
+    /// nothing to do: the guest's next access to the chip wakes it.
+    fn work(&self) -> bool {
         let mut state = self.state.lock();
-        while state.chip.interrupts_are_on() && !state.ending {
-            let now = host_microseconds();
-            let before = state.chip.interrupt();
-            state.chip.advance(now);
-            if state.chip.interrupt() != before {
-                drop(state);
-                self.follow(before);
-                state = self.state.lock();
-            } else if let Some(at) = state.chip.next_interrupt(now) {
+        if !state.chip.interrupts_are_on() || state.ending {
+            state.running = false;
+            return false;
+        }
+        let now = host_microseconds();
+        let before = state.chip.interrupt();
+        state.chip.advance(now);
+        if state.chip.interrupt() != before {
+            drop(state);
+            self.follow(before);
+        } else if !std::mem::take(&mut state.called) {
+            if let Some(at) = state.chip.next_interrupt(now) {
                 let micros = u64::try_from(at.saturating_sub(now)).unwrap_or(0).max(1);
                 self.changed.wait_for(&mut state, Duration::from_micros(micros).min(LOOK_AGAIN));
             } else {
                 self.changed.wait(&mut state);
             }
         }
-        state.running = false;
+        true
     }
 }
 

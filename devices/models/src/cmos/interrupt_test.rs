@@ -3,6 +3,7 @@
 
 use super::{Clock, Cmos};
 use crate::bus::{Access, Device, Width};
+use crate::gate::Gate;
 use crate::irq::fake::{Recorder, wait_until};
 use crate::irq::{Line, Lines};
 use std::sync::Arc;
@@ -225,9 +226,13 @@ fn a_host_s_clock_that_is_set_back_makes_no_events_and_goes_on() {
 
 /// A clock on line 8, and what the hypervisor hears of it.
 fn wired() -> (Clock, Arc<Recorder>) {
+    wired_behind(&Arc::default())
+}
+
+fn wired_behind(gate: &Arc<Gate>) -> (Clock, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
     let lines = Arc::new(Lines::new(recorder.clone()));
-    (Clock::new(Cmos::new(1), Line::new(lines, 8)), recorder)
+    (Clock::new(Cmos::new(1), Line::new(lines, 8), gate), recorder)
 }
 
 fn set(clock: &Clock, index: u8, value: u8) {
@@ -317,4 +322,19 @@ fn a_clock_that_goes_takes_its_thread_along() {
         drop(clock);
         assert_eq!(Arc::strong_count(&recorder), 1, "something still holds the line");
     }
+}
+
+#[test]
+fn a_thread_that_sleeps_for_long_comes_to_the_gate() {
+    let gate: Arc<Gate> = Arc::default();
+    let (clock, recorder) = wired_behind(&gate);
+    set(&clock, B, PLAIN | AIE);
+    for _ in 0..200 {
+        gate.close(|| ());
+        gate.open();
+    }
+    set(&clock, B, PLAIN | UIE);
+    wait_until("an interrupt all the same", || recorder.level(8));
+    gate.end(|| ());
+    wait_until("the thread's end", || clock.threads() == 0);
 }
