@@ -2,7 +2,9 @@
 //!
 //! Modelled: power button, sleep type 0 as soft off (S5), the free-running 24-bit timer. SMI_CMD is 0 in the
 //! tables, so ACPI mode is always on and SCI_EN reads 1. Left out: the timer's overflow interrupt (no stock guest
-//! enables it), general-purpose events, S3 and S4.
+//! enables it), general-purpose events, S3 and S4; and what a PIIX4 has behind the timer (processor control, traps
+//! of devices, general-purpose pins), which the tables do not name: it reads as zero and takes nothing, and so does a
+//! word that is written at an odd port.
 
 use crate::bus::{Access, Device, Effect, Width};
 use crate::irq::Line;
@@ -120,7 +122,7 @@ impl Device for PowerBlock {
     fn read(&self, at: Access) -> u64 {
         match at.offset {
             // Firmware reads the timer millions of times: no lock.
-            8 => self.timer() & at.width.ones(),
+            8..12 => self.timer() >> ((at.offset & 3) << 3) & at.width.ones(),
             0..8 => u64::from(self.pm.lock().read(at.offset)) & at.width.ones(),
             _ => 0,
         }
@@ -189,5 +191,7 @@ mod tests {
         let first = block.read(Access::new(8, Width::Dword));
         while block.read(Access::new(8, Width::Dword)) == first {}
         assert!(block.read(Access::new(8, Width::Dword)) < 1 << 24);
+        while block.read(Access::new(9, Width::Byte)) == 0 {}
+        assert_eq!([11, 12, 0x30].map(|offset| block.read(Access::new(offset, Width::Byte))), [0; 3]);
     }
 }

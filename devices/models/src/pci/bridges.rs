@@ -2,6 +2,9 @@
 //!
 //! Host bridge 00:00.0 (Intel 290549), ISA bridge 00:01.0 (PIIX3), power management 00:01.3 (PIIX4). Left out:
 //! what the PAM registers would do (the segments are plain RAM, filled before reset), SMRAM, IDE, USB, SMBus.
+//! Registers that are not named below are reserved ones ([`Config`]). Of those, Linux reads the resources of the
+//! PIIX4's device monitors (0x5c to 0x7c): zero says that none takes a range of ports. SeaBIOS writes the base and the
+//! control of the SMBus (0x90, 0xd2), which keep zero, as on EC2: so drivers know that nothing is behind them.
 
 use super::{Config, Function, Identity};
 use crate::bus::Width;
@@ -53,6 +56,8 @@ impl Function for HostBridge {
 
 /// First of the four PIRQ route control registers.
 const PIRQ: u8 = 0x60;
+/// Linux turns passive release on here. There is no bus to release, but what is written reads back.
+const DETERMINISTIC_LATENCY: u8 = 0x82;
 
 /// 00:01.0: where PCI interrupt links are routed to ISA interrupts. I/O and memory decoding are on from reset:
 /// EDK II looks for a serial console only behind such a bridge.
@@ -70,6 +75,7 @@ impl IsaBridge {
         config.set(0x04, &[0x03]);
         config.set(PIRQ, &[0x80; 4]);
         config.allow(PIRQ, &[0x8f; 4]);
+        config.allow(DETERMINISTIC_LATENCY, &[0x0f]);
         IsaBridge { config: Mutex::new(config), lines }
     }
 }
@@ -115,9 +121,6 @@ impl PowerManagement {
         // APMC_EN reads as set: SeaBIOS then leaves system management mode alone.
         config.set(0x5b, &[0x02]);
         config.allow(0x80, &[0x01]);
-        config.set(0x90, &[0x01]);
-        config.allow(0x90, &[0xf0, 0xff]);
-        config.allow(0xd2, &[0xff]);
         PowerManagement(Mutex::new(config))
     }
 }
@@ -153,6 +156,8 @@ mod tests {
         assert_eq!(pm.config_read(0x58, Width::Dword) & 1 << 25, 1 << 25);
         pm.config_write(0x40, Width::Dword, 0x601);
         assert_eq!(pm.config_read(0x40, Width::Dword), 0x601);
+        pm.config_write(0x90, Width::Dword, 0x701);
+        assert_eq!(pm.config_read(0x90, Width::Dword), 0, "no SMBus");
     }
 
     #[test]
