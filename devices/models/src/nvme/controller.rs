@@ -1,4 +1,7 @@
 //! The PCI function: registers, doorbells and MSI-X in one BAR; what starts and stops the rest.
+//!
+//! Registers are written by whole dwords in their places, doorbells by one (NVMe 1.4, section 3.1); other writes are
+//! dropped. Doorbells, and the rest of the BAR, read as zero.
 
 use super::admin::Live;
 use super::events::BadDoorbell;

@@ -1,5 +1,6 @@
 //! A type-0 configuration space (PCI Local Bus Specification 3.0, section 6.1): bytes, which of their bits can be
-//! written, BAR sizing, the list of capabilities.
+//! written, BAR sizing, the list of capabilities. All other registers are reserved: they read as zero and writes to
+//! them are dropped, as that section asks for.
 
 use crate::bus::Width;
 use ami_run_memory::Range;

@@ -1,4 +1,5 @@
-//! MSI-X (PCI Local Bus Specification 3.0, section 6.8.2): the table, its pending bits, and the events behind.
+//! MSI-X (PCI Local Bus Specification 3.0, section 6.8.2): the table, its pending bits, and the events behind. What
+//! lies behind the last entry and the last pending bit reads as zero and takes nothing.
 //!
 //! A vector's event is made when the guest first unmasks it, so a device that is never used costs nothing. While
 //! the hypervisor is told a vector's new message no lock is held: signals meanwhile are kept as pending bits.

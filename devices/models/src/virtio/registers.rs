@@ -1,4 +1,8 @@
 //! The common configuration structure (virtio 1.2, section 4.1.4.3) as plain data.
+//!
+//! A driver reaches each field at its own offset and width (4.1.3.1). An access of another width reaches only the
+//! field that begins there; where none begins it reads as zero and is dropped. So do the registers of a queue that
+//! is not there, but for its vector: a size of 0 tells the driver.
 
 use super::COMMON_FEATURES;
 use crate::pci::NO_VECTOR;

@@ -1,4 +1,5 @@
-//! The PCI transport (virtio 1.2, section 4.1): a function with four structures in BAR 0 and MSI-X in BAR 1.
+//! The PCI transport (virtio 1.2, section 4.1): a function with four structures in BAR 0 and MSI-X in BAR 1. What
+//! lies behind a structure in its page reads as zero and is dropped.
 
 use super::registers::{Ask, NEEDS_RESET, QueueRegisters, Registers};
 use super::worker::{Notifier, Start, Worker};
