@@ -2,6 +2,7 @@
 
 use ami_run_memory::Range;
 use std::fmt;
+use std::slice;
 use std::sync::Arc;
 
 /// How wide one access is.
@@ -74,6 +75,15 @@ pub enum Effect {
 pub trait Device: Send + Sync + fmt::Debug {
     fn read(&self, at: Access) -> u64;
     fn write(&self, at: Access, value: u64) -> Effect;
+    /// Whether something is at this offset: behind a window onto another bus there may be nothing.
+    fn answers(&self, _offset: u64) -> bool {
+        true
+    }
+    /// Whether it has eight data lines, as the old cards of the ISA bus: that bus breaks a wider access into bytes,
+    /// each at an address of its own.
+    fn eight_bits(&self) -> bool {
+        false
+    }
 }
 
 /// Devices by address. It is complete before the guest runs and does not change then.
@@ -103,39 +113,37 @@ impl Bus {
         range.contains(address).then(|| (address.wrapping_sub(range.start), device.as_ref()))
     }
 
-    /// Reads `into.len()` bytes; what nobody answers reads as all ones. Says whether somebody answered.
-    pub fn read(&self, address: u64, into: &mut [u8]) -> bool {
-        let Some((offset, device)) = self.find(address) else {
-            into.fill(0xff);
-            return false;
-        };
-        if let Some(width) = Width::of(into.len()) {
+    /// Whether something is at this address.
+    #[must_use]
+    pub fn answers(&self, address: u64) -> bool {
+        self.find(address).is_some_and(|(offset, device)| device.answers(offset))
+    }
+
+    /// Reads `into.len()` bytes; what nobody answers reads as all ones.
+    pub fn read(&self, address: u64, into: &mut [u8]) {
+        let Some((offset, device)) = self.find(address) else { return into.fill(0xff) };
+        if let Some(width) = whole(device, into.len()) {
             let value = device.read(Access { offset, width }).to_le_bytes();
             into.iter_mut().zip(value).for_each(|(to, from)| *to = from);
         } else {
-            for (at, byte) in (offset..).zip(into) {
-                let [low, ..] = device.read(Access { offset: at, width: Width::Byte }).to_le_bytes();
-                *byte = low;
-            }
+            (address..).zip(into).for_each(|(at, byte)| self.read(at, slice::from_mut(byte)));
         }
-        true
     }
 
-    /// Writes `from`; `None` when nobody is there.
-    pub fn write(&self, address: u64, from: &[u8]) -> Option<Effect> {
-        let (offset, device) = self.find(address)?;
-        let Some(width) = Width::of(from.len()) else {
-            let mut effect = Effect::None;
-            for (at, byte) in (offset..).zip(from) {
-                let one = device.write(Access { offset: at, width: Width::Byte }, u64::from(*byte));
-                if one != Effect::None {
-                    effect = one;
-                }
-            }
-            return Some(effect);
-        };
-        Some(device.write(Access { offset, width }, little_endian(from)))
+    /// Writes `from`; nothing comes of it when nobody is there.
+    pub fn write(&self, address: u64, from: &[u8]) -> Effect {
+        let Some((offset, device)) = self.find(address) else { return Effect::None };
+        if let Some(width) = whole(device, from.len()) {
+            return device.write(Access { offset, width }, little_endian(from));
+        }
+        let each = (address..).zip(from).map(|(at, byte)| self.write(at, slice::from_ref(byte)));
+        each.fold(Effect::None, |before, effect| if effect == Effect::None { before } else { effect })
     }
+}
+
+/// The width of an access that reaches the device in one piece.
+fn whole(device: &dyn Device, len: usize) -> Option<Width> {
+    Width::of(len).filter(|width| *width == Width::Byte || !device.eight_bits())
 }
 
 /// The number in up to eight bytes, lowest first.
@@ -150,15 +158,21 @@ mod tests {
     use parking_lot::Mutex;
 
     #[derive(Debug, Default)]
-    struct Recorder(Mutex<Vec<(Access, u64)>>);
+    struct Recorder {
+        writes: Mutex<Vec<(Access, u64)>>,
+        eight_bits: bool,
+    }
 
     impl Device for Recorder {
         fn read(&self, at: Access) -> u64 {
             0x8877_6655_4433_2211 >> (at.offset * 8)
         }
         fn write(&self, at: Access, value: u64) -> Effect {
-            self.0.lock().push((at, value));
+            self.writes.lock().push((at, value));
             Effect::Reset
+        }
+        fn eight_bits(&self) -> bool {
+            self.eight_bits
         }
     }
 
@@ -170,15 +184,30 @@ mod tests {
         bus.add(Range::new(0x10, 4), Arc::new(Recorder::default())).unwrap();
         assert!(bus.add(Range::new(0x107, 1), device.clone()).is_err());
         let mut bytes = [0; 4];
-        assert!(bus.read(0x102, &mut bytes));
-        assert_eq!(bytes, [0x33, 0x44, 0x55, 0x66]);
-        assert!(!bus.read(0x108, &mut bytes));
-        assert_eq!(bytes, [0xff; 4]);
+        bus.read(0x102, &mut bytes);
+        assert_eq!((bytes, bus.answers(0x102)), ([0x33, 0x44, 0x55, 0x66], true));
+        bus.read(0x108, &mut bytes);
+        assert_eq!((bytes, bus.answers(0x108)), ([0xff; 4], false));
         let mut odd = [0; 3];
-        assert!(bus.read(0x100, &mut odd));
+        bus.read(0x100, &mut odd);
         assert_eq!(odd, [0x11, 0x22, 0x33]);
-        assert_eq!(bus.write(0x104, &[1, 2]), Some(Effect::Reset));
-        assert_eq!(bus.write(0x20, &[1]), None);
-        assert_eq!(*device.0.lock(), [(Access::new(4, Width::Word), 0x201)]);
+        assert_eq!(bus.write(0x104, &[1, 2]), Effect::Reset);
+        assert_eq!(bus.write(0x20, &[1]), Effect::None);
+        assert_eq!(*device.writes.lock(), [(Access::new(4, Width::Word), 0x201)]);
+    }
+
+    #[test]
+    fn a_wide_access_to_an_eight_bit_device_is_one_for_each_byte() {
+        let device = Arc::new(Recorder { eight_bits: true, ..Recorder::default() });
+        let next = Arc::new(Recorder::default());
+        let mut bus = Bus::default();
+        bus.add(Range::new(0x70, 2), device.clone()).unwrap();
+        bus.add(Range::new(0x72, 2), next.clone()).unwrap();
+        let mut bytes = [0; 8];
+        bus.read(0x70, &mut bytes);
+        assert_eq!(bytes, [0x11, 0x22, 0x11, 0x22, 0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(bus.write(0x71, &[1, 2]), Effect::Reset);
+        assert_eq!(*device.writes.lock(), [(Access::new(1, Width::Byte), 1)]);
+        assert_eq!(*next.writes.lock(), [(Access::new(0, Width::Byte), 2)]);
     }
 }

@@ -1,6 +1,8 @@
 //! The single ports of a PC: fast A20 and reset (0x92), reset control (0xcf9), the keyboard controller's reset
 //! pulse (0x64), and the firmware's debug port (0x402).
 //!
+//! All are eight bits wide: of a wider access each takes its own byte.
+//!
 //! There is no keyboard: port 0x60 has no device and 0x64's status reads 0xff, which tells firmware and kernels
 //! that no controller is there, but the pulse on its reset line works, because EDK II and Linux use it.
 
@@ -30,6 +32,10 @@ impl Device for FastA20 {
         let before = self.0.swap(byte & 2, Ordering::Relaxed);
         if byte & 1 != 0 && before & 1 == 0 { Effect::Reset } else { Effect::None }
     }
+
+    fn eight_bits(&self) -> bool {
+        true
+    }
 }
 
 /// Port 0xcf9 (PIIX3 data sheet, RC): bit 2 starts a reset, of whatever kind bit 1 says.
@@ -58,6 +64,10 @@ impl Device for KeyboardReset {
 
     fn write(&self, _: Access, value: u64) -> Effect {
         if value & 0xf1 == 0xf0 { Effect::Reset } else { Effect::None }
+    }
+
+    fn eight_bits(&self) -> bool {
+        true
     }
 }
 
@@ -117,6 +127,10 @@ impl Device for DebugPort {
             trace.line(Kinds::FW_CFG, format_args!("says {}", String::from_utf8_lossy(&line).trim_end()));
         }
         Effect::None
+    }
+
+    fn eight_bits(&self) -> bool {
+        true
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Left out: live migration, memory snapshots, nested virtualization for the guest, system-management mode.
 
+mod absent;
 mod cpuid;
 mod disks;
 mod error;

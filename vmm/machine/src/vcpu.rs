@@ -1,5 +1,6 @@
 //! A vCPU's thread: runs the guest, carries its accesses to the buses, and the effects to whoever runs the machine.
 
+use crate::absent;
 use crate::exit::{self, EmulationFailure, Stop};
 use ami_run_models::bus::{Bus, Effect};
 use ami_run_models::gate::{Pass, Turn};
@@ -104,8 +105,7 @@ fn answer(shared: &Shared, id: u32, stop: Stop<'_>) -> Option<Event> {
         Stop::PortWrite { port, size, data } => {
             let mut event = None;
             for part in data.chunks(size) {
-                let effect = shared.ports.write(u64::from(port), part);
-                event = effect.and_then(event_of).or(event);
+                event = event_of(shared.ports.write(u64::from(port), part)).or(event);
             }
             event
         }
@@ -113,7 +113,7 @@ fn answer(shared: &Shared, id: u32, stop: Stop<'_>) -> Option<Event> {
             shared.memory.read(address, data);
             None
         }
-        Stop::MemoryWrite { address, data } => shared.memory.write(address, data).and_then(event_of),
+        Stop::MemoryWrite { address, data } => event_of(shared.memory.write(address, data)),
         Stop::Interrupted | Stop::Halted => None,
         Stop::Shutdown => Some(Event::TripleFault),
         Stop::Internal { code, instruction } => {
@@ -141,43 +141,34 @@ fn traced(shared: &Shared, trace: &Trace, id: u32, stop: Stop<'_>) -> Option<Eve
     let say = |what: std::fmt::Arguments<'_>| trace.line(Kinds::EXITS, format_args!("cpu{id} {what}"));
     match stop {
         Stop::PortRead { port, size, data } => {
-            let mut known = true;
+            let who = absent::port(&shared.ports, port);
             for part in data.chunks_mut(size) {
-                known &= shared.ports.read(u64::from(port), part);
+                shared.ports.read(u64::from(port), part);
             }
-            say(format_args!("in  {port:#06x} {size} {:02x?}{}", Short(data), unknown(known)));
+            say(format_args!("in  {port:#06x} {size} {:02x?}{who}", Short(data)));
             None
         }
         Stop::PortWrite { port, size, data } => {
-            let mut event = None;
-            let mut known = true;
-            for part in data.chunks(size) {
-                let effect = shared.ports.write(u64::from(port), part);
-                known &= effect.is_some();
-                event = effect.and_then(event_of).or(event);
-            }
-            say(format_args!("out {port:#06x} {size} {:02x?}{}", Short(data), unknown(known)));
-            event
+            let who = absent::port(&shared.ports, port);
+            say(format_args!("out {port:#06x} {size} {:02x?}{who}", Short(data)));
+            answer(shared, id, Stop::PortWrite { port, size, data })
         }
         Stop::MemoryRead { address, data } => {
-            let known = shared.memory.read(address, data);
-            say(format_args!("get {address:#x} {:02x?}{}", Short(data), unknown(known)));
+            let who = absent::memory(&shared.memory, address);
+            shared.memory.read(address, data);
+            say(format_args!("get {address:#x} {:02x?}{who}", Short(data)));
             None
         }
         Stop::MemoryWrite { address, data } => {
-            let effect = shared.memory.write(address, data);
-            say(format_args!("put {address:#x} {:02x?}{}", Short(data), unknown(effect.is_some())));
-            effect.and_then(event_of)
+            let who = absent::memory(&shared.memory, address);
+            say(format_args!("put {address:#x} {:02x?}{who}", Short(data)));
+            answer(shared, id, Stop::MemoryWrite { address, data })
         }
         other => {
             say(format_args!("{other:?}"));
             answer(shared, id, other)
         }
     }
-}
-
-fn unknown(known: bool) -> &'static str {
-    if known { "" } else { " nobody" }
 }
 
 /// The first bytes of a long transfer.

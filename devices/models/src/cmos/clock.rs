@@ -175,4 +175,8 @@ impl Device for Clock {
         }
         Effect::None
     }
+
+    fn eight_bits(&self) -> bool {
+        true
+    }
 }

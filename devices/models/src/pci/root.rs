@@ -1,5 +1,10 @@
 //! The root of bus 0: configuration mechanism 1 at ports 0xcf8 to 0xcff, and the way from an address in the
 //! window of memory BARs to the function that decodes it.
+//!
+//! What no function takes ends as on a real bus, in a master abort: reads give all ones, writes are dropped (PCI
+//! Local Bus Specification 3.0, section 3.2.2.3.4). That goes for absent functions, for other buses, for configuration
+//! data while the address register is off, and for the window where no BAR is decoded. The same answer have accesses
+//! that mechanism 1 does not define: parts of the address register, and data that leaves its dword.
 
 use super::{Address, Function};
 use crate::bus::{Access, Device, Effect, Width};
@@ -143,6 +148,10 @@ impl Device for Window {
             None => Effect::None,
         }
     }
+
+    fn answers(&self, offset: u64) -> bool {
+        self.root.find(self.start.saturating_add(offset)).is_some()
+    }
 }
 
 #[cfg(test)]
@@ -222,5 +231,6 @@ mod tests {
         root.write(Access::new(4, Width::Dword), 0xd000_0000);
         assert_eq!(window.read(Access::new(0x1000_0010, Width::Dword)), 2 << 32 | 0x10);
         assert_eq!(window.read(Access::new(0x3ebf_0008, Width::Byte)), 0xff);
+        assert_eq!((window.answers(0x3ebf_0008), window.answers(0x1000_0010)), (false, true));
     }
 }

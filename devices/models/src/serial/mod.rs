@@ -62,4 +62,8 @@ impl Device for Port {
         }
         Effect::None
     }
+
+    fn eight_bits(&self) -> bool {
+        true
+    }
 }
