@@ -1,10 +1,11 @@
 //! A volume's base: a raw disk file or a block device, opened read-only and never written.
 
+use crate::open::{Opened, open};
 use crate::{SECTOR, StorageError, format};
 use ami_run_memory::Buffers;
-use std::fs::{File, FileType, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
@@ -17,15 +18,10 @@ pub(crate) struct Base {
 impl Base {
     pub(crate) fn open(path: &Path) -> Result<Base, StorageError> {
         let read = |source| StorageError::Read { path: path.to_owned(), source };
-        // O_NONBLOCK: a FIFO is opened without waiting for its writer, and then refused by what it is.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path)
-            .map_err(read)?;
-        if let Some(what) = not_a_disk(file.metadata().map_err(read)?.file_type()) {
-            return Err(StorageError::NotADisk { path: path.to_owned(), what });
-        }
+        let file = match open(path).map_err(read)? {
+            Opened::Data(file) => file,
+            Opened::Other(what) => return Err(StorageError::NotADisk { path: path.to_owned(), what }),
+        };
         let size = (&file).seek(SeekFrom::End(0)).map_err(read)?;
         if size == 0 {
             return Err(StorageError::Empty { path: path.to_owned() });
@@ -67,20 +63,6 @@ impl Base {
             Some(part) => self.file.read_exact_at(part, offset),
             None => Ok(()),
         }
-    }
-}
-
-fn not_a_disk(kind: FileType) -> Option<&'static str> {
-    if kind.is_file() || kind.is_block_device() {
-        None
-    } else if kind.is_dir() {
-        Some("a directory")
-    } else if kind.is_fifo() {
-        Some("a named pipe")
-    } else if kind.is_char_device() {
-        Some("a character device")
-    } else {
-        Some("a special file")
     }
 }
 

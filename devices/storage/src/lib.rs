@@ -18,12 +18,14 @@
 mod base;
 mod format;
 mod map;
+mod open;
 mod queue;
 mod top;
 mod volume;
 #[cfg(test)]
 mod volume_test;
 
+pub use open::{Opened, open};
 pub use queue::{Completion, Fault, Op, Queue, Request};
 pub use volume::Volume;
 

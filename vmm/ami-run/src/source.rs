@@ -4,9 +4,9 @@ use crate::args::VERBS;
 use crate::exit::Code;
 use crate::failure::Failure;
 use ami_run_image::{BlockDeviceMapping, EbsBlockDevice, Image, ImageError};
-use std::fs::{self, File, FileType};
-use std::io::{self, IsTerminal as _, Read};
-use std::os::unix::fs::FileTypeExt as _;
+use ami_run_storage::Opened;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 /// Far above any description; what is larger is not one.
@@ -36,17 +36,14 @@ pub(crate) fn open(path: &Path, bare: bool) -> Result<Source, Failure> {
     if path == Path::new("-") {
         return from_standard_input();
     }
-    let metadata = fs::metadata(path).map_err(|cause| missing(path, bare, &cause))?;
-    if let Some(what) = not_readable_as_image(metadata.file_type()) {
-        return Err(refuse_kind(path, what));
-    }
-    let mut file = File::open(path).map_err(|cause| unreadable(path, &cause))?;
+    let mut file = match ami_run_storage::open(path).map_err(|cause| missing(path, bare, &cause))? {
+        Opened::Data(file) => file,
+        Opened::Other(what) => return Err(refuse_kind(path, what)),
+    };
     if !is_description(path, &mut file).map_err(|cause| unreadable(path, &cause))? {
         return Ok(Source::Disk(path.to_owned()));
     }
-    // What was looked at is read again from the start: the file may be a device that cannot seek.
-    let file = File::open(path).map_err(|cause| unreadable(path, &cause))?;
-    let bytes = read_all(file).map_err(|cause| unreadable(path, &cause))?;
+    let bytes = file.rewind().and_then(|()| read_all(file)).map_err(|cause| unreadable(path, &cause))?;
     let name = path.display().to_string();
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
@@ -115,20 +112,6 @@ fn is_description(path: &Path, file: &mut File) -> io::Result<bool> {
     let mut head = Vec::new();
     file.take(MAX_INDENT).read_to_end(&mut head)?;
     Ok(head.trim_ascii_start().first() == Some(&b'{'))
-}
-
-fn not_readable_as_image(kind: FileType) -> Option<&'static str> {
-    if kind.is_file() || kind.is_block_device() {
-        None
-    } else if kind.is_dir() {
-        Some("a directory")
-    } else if kind.is_fifo() {
-        Some("a named pipe")
-    } else if kind.is_socket() {
-        Some("a socket")
-    } else {
-        Some("a character device")
-    }
 }
 
 fn refuse_kind(path: &Path, what: &str) -> Failure {
