@@ -1,6 +1,6 @@
 //! KVM: one virtual machine, and its side of interrupts and doorbells.
 
-use crate::MachineError;
+use crate::{MAX_CPUS, MachineError};
 use ami_run_memory::Slot;
 use ami_run_models::irq::{Doorbell, Hypervisor, Message, Vector};
 use ami_run_models::trace::{Kinds, Trace};
@@ -20,31 +20,48 @@ pub(crate) const OWN_PAGES: (u64, u64) = (0xfeff_c000, 0x4000);
 /// GSIs below are IOAPIC pins.
 const FIRST_MESSAGE_GSI: u32 = 24;
 
+/// The one version of KVM's interface.
+const VERSION: i32 = 12;
+
+/// What every machine needs of it.
+const NEEDED: [(Cap, &str); 9] = [
+    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+    (Cap::ReadonlyMem, "KVM_CAP_READONLY_MEM"),
+    (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
+    (Cap::Pit2, "KVM_CAP_PIT2"),
+    (Cap::IrqRouting, "KVM_CAP_IRQ_ROUTING"),
+    (Cap::Irqfd, "KVM_CAP_IRQFD"),
+    (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
+    (Cap::IoeventfdNoLength, "KVM_CAP_IOEVENTFD_NO_LENGTH"),
+    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+];
+
 /// Opens /dev/kvm and checks what every machine needs.
 pub(crate) fn open() -> Result<Kvm, MachineError> {
-    let kvm = Kvm::new().map_err(|cause| match cause.errno() {
+    let kvm = open_unchecked()?;
+    let lacks = missing(&kvm).next();
+    lacks.map_or(Ok(kvm), |name| Err(MachineError::Capability(name)))
+}
+
+/// Opens /dev/kvm, whatever it can do.
+pub(crate) fn open_unchecked() -> Result<Kvm, MachineError> {
+    Kvm::new().map_err(|cause| match cause.errno() {
         libc::ENOENT | libc::ENODEV | libc::ENXIO => MachineError::NoKvm,
         libc::EACCES | libc::EPERM => MachineError::KvmPermission,
         _ => MachineError::Kvm(cause.into()),
-    })?;
-    if kvm.get_api_version() != 12 {
-        return Err(MachineError::Capability("version 12 of its interface"));
-    }
-    let needed = [
-        (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
-        (Cap::ReadonlyMem, "KVM_CAP_READONLY_MEM"),
-        (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
-        (Cap::Pit2, "KVM_CAP_PIT2"),
-        (Cap::IrqRouting, "KVM_CAP_IRQ_ROUTING"),
-        (Cap::Irqfd, "KVM_CAP_IRQFD"),
-        (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
-        (Cap::IoeventfdNoLength, "KVM_CAP_IOEVENTFD_NO_LENGTH"),
-        (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
-    ];
-    match needed.iter().find(|(cap, _)| !kvm.check_extension(*cap)) {
-        Some((_, name)) => Err(MachineError::Capability(name)),
-        None => Ok(kvm),
-    }
+    })
+}
+
+/// What a machine needs and this KVM lacks.
+pub(crate) fn missing(kvm: &Kvm) -> impl Iterator<Item = &'static str> {
+    let version = (kvm.get_api_version() != VERSION).then_some("version 12 of its interface");
+    let lacks = |(cap, name)| (!kvm.check_extension(cap)).then_some(name);
+    version.into_iter().chain(NEEDED.into_iter().filter_map(lacks))
+}
+
+/// The most vCPUs that a machine can have here.
+pub(crate) fn most_cpus(kvm: &Kvm) -> u32 {
+    u32::try_from(kvm.get_max_vcpus()).unwrap_or(MAX_CPUS).min(MAX_CPUS)
 }
 
 /// A virtual machine with memory and interrupt controllers, without vCPUs.

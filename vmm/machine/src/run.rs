@@ -3,7 +3,7 @@
 use crate::i440fx::{self, Outside};
 use crate::kvm::{self, Vm};
 use crate::vcpu::{Event, Shared, Vcpu};
-use crate::{Boot, Console, Exit, MAX_CPUS, MachineError, Spec, cpuid, disks, registers};
+use crate::{Boot, Console, Exit, MachineError, Spec, cpuid, disks, registers};
 use ami_run_memory::{Gpa, Memory, Rom, Slot};
 use ami_run_models::gate::Gate;
 use ami_run_models::ports::DebugText;
@@ -86,7 +86,7 @@ pub struct Machine {
 impl Machine {
     pub fn new(spec: Spec) -> Result<Machine, MachineError> {
         let kvm = kvm::open()?;
-        let most = u32::try_from(kvm.get_max_vcpus()).unwrap_or(MAX_CPUS).min(MAX_CPUS);
+        let most = kvm::most_cpus(&kvm);
         if spec.cpus == 0 || spec.cpus > most {
             return Err(MachineError::Cpus(spec.cpus, most));
         }
