@@ -5,6 +5,8 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/ending.rs"]
 mod ending;
 #[path = "cli/guest.rs"]

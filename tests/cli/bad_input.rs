@@ -30,6 +30,8 @@ const CASES: &[Case] = &[
     (&["--append", "x", "d.raw"], &[], 2, &["--kernel <FILE>"]),
     (&["--nonsense", "d.raw"], &[], 2, &["unexpected argument '--nonsense'"]),
     (&["lunch"], &[], 2, &["no such command or image: lunch", "hint: did you mean launch?"]),
+    (&["dcotor"], &[], 2, &["no such command or image: dcotor", "hint: did you mean doctor?"]),
+    (&["help", "lunch"], &[], 2, &["no such command: lunch", "hint: did you mean launch?"]),
     (&["lunch", "d.raw"], &[("d.raw", "")], 2, &["no such command or image: lunch"]),
     (
         &["i.json", "--snapshot", "snap-2=x"],
@@ -210,7 +212,12 @@ fn a_kvm_that_only_emulates_is_told_and_remembered() {
         if kept.ends_with(" real\n") {
             assert_eq!(ended.code, Some(0), "{}", ended.err);
         } else {
-            check(&ended, "probe", 3, &["only emulates", "tests/testbed/run -- ami-run", "--force"]);
+            check(
+                &ended,
+                "probe",
+                3,
+                &["only emulates", "tests/testbed/run -- ami-run", "--force", "\n`ami-run doctor`"],
+            );
         }
     }
     assert!(place.leftovers(&["guest"]).is_empty());
@@ -226,7 +233,12 @@ fn a_computer_without_kvm_is_told_what_to_do() {
     command.args(["--mount", "sh", "-c", hide, env!("CARGO_BIN_EXE_ami-run"), "--kernel", "guest"]);
     match run(command) {
         ended if ended.err.contains("unshare") || ended.err.contains("mount") => skip(&ended.err),
-        ended => check(&ended, "no /dev/kvm", 3, &["cannot open /dev/kvm", "No such file", "\nhint: "]),
+        ended => check(
+            &ended,
+            "no /dev/kvm",
+            3,
+            &["cannot open /dev/kvm", "No such file", "\nhint: ", "\n`ami-run doctor`"],
+        ),
     }
 }
 
@@ -256,6 +268,6 @@ fn a_user_without_permission_is_told_the_group() {
         &run(command),
         "nobody",
         3,
-        &["cannot open /dev/kvm", "Permission denied", "usermod -aG ", " $USER"],
+        &["cannot open /dev/kvm", "Permission denied", "usermod -aG ", " $USER", "\n`ami-run doctor`"],
     );
 }

@@ -34,6 +34,19 @@ fn value<'a>(end: &'a End, name: &str) -> &'a str {
     line.unwrap_or_else(|| panic!("no {name}:\n{}\n{}", end.console, end.status)).trim()
 }
 
+/// No guest, but the one place where a launch is sure to work.
+#[test]
+fn the_doctor_finds_nothing_wrong_where_guests_run() {
+    if guest("AMI_RUN_GUEST_SMALL").is_none() {
+        return;
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_ami-run")).arg("doctor").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.lines().any(|line| line.starts_with("virtualization  ok ")), "{told}");
+    assert_eq!(told.lines().last(), Some("a launch will work here"), "{told}");
+}
+
 #[test]
 fn cpus_memory_and_clock_are_as_asked_for() {
     for (cpus, memory, least, most) in

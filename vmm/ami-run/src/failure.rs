@@ -4,7 +4,7 @@ use crate::exit::Code;
 use std::error::Error;
 
 /// What ends a run, and how it is told: `error: …`, `caused by: …`, `hint: …`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) code: Code,
     pub(crate) message: String,
@@ -33,7 +33,7 @@ impl Failure {
         self
     }
 
-    /// The failure in one line, for the JSON result.
+    /// The failure in one line, for a JSON result or a table.
     pub(crate) fn line(&self) -> String {
         let parts: Vec<_> = std::iter::once(&self.message).chain(&self.causes).map(String::as_str).collect();
         parts.join(": ")

@@ -3,8 +3,10 @@
 //! Three layers: [`args`] is what was typed, [`plan`] is what that means (every mistake of the user is told there,
 //! before KVM is opened), [`session`] is the machine running. Only [`ui`] prints.
 
+mod alike;
 mod args;
 mod console;
+mod doctor;
 mod exit;
 mod failure;
 mod host;
@@ -17,9 +19,11 @@ mod report;
 mod session;
 mod snapshots;
 mod source;
+mod state;
 mod ui;
 mod values;
 
+use args::Command;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -27,7 +31,8 @@ fn main() -> ExitCode {
     ui::log_warnings();
     panic::install();
     let run = || match args::read() {
-        Ok((launch, bare)) => launch::run(&launch, bare).tell(launch.output),
+        Ok(Command::Launch { args, bare }) => launch::run(&args, bare).tell(args.output),
+        Ok(Command::Doctor(args)) => doctor::run(&args),
         Err(refused) => refused.tell(),
     };
     let code = std::panic::catch_unwind(run).unwrap_or(exit::Code::Bug);

@@ -187,7 +187,7 @@ fn unusable(what: &str, cause: &StorageError) -> Failure {
 }
 
 /// Where private tops live: files without a name, possibly large, so not in a memory file system by choice.
-fn top_folder() -> PathBuf {
+pub(crate) fn top_folder() -> PathBuf {
     match std::env::var_os("TMPDIR") {
         Some(folder) if !folder.is_empty() => PathBuf::from(folder),
         _ => PathBuf::from("/var/tmp"),

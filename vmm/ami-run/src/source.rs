@@ -1,6 +1,7 @@
 //! IMAGE: a description (image.json) or a disk file, told by what it holds.
 
-use crate::args::VERBS;
+use crate::alike;
+use crate::args::verb_names;
 use crate::exit::Code;
 use crate::failure::Failure;
 use ami_run_image::{BlockDeviceMapping, EbsBlockDevice, Image, ImageError};
@@ -13,8 +14,6 @@ use std::path::{Path, PathBuf};
 const MAX_DESCRIPTION: u64 = 16 << 20;
 /// How far the first character of a description may be.
 const MAX_INDENT: u64 = 4096;
-/// How alike a name must be to be suggested: one letter in three may differ.
-const ALIKE: f64 = 0.66;
 
 /// What a bare disk file is called in the image that is assumed for it.
 pub(crate) const ASSUMED_ROOT: &str = "/dev/xvda";
@@ -165,12 +164,6 @@ fn suggestion(path: &Path, bare: bool) -> Option<String> {
     let listed = if folder == Path::new("") { Path::new(".") } else { folder };
     let files = fs::read_dir(listed).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let files = files.map(|name| folder.join(name).display().to_string());
-    let verbs = VERBS.iter().filter(|_| bare).map(|verb| (*verb).to_owned());
-    let score = |other: &String| {
-        let name = Path::new(other).file_name().unwrap_or_default().to_string_lossy();
-        strsim::normalized_damerau_levenshtein(&wanted, &name)
-    };
-    let scored = verbs.chain(files).map(|other| (score(&other), other));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 >= ALIKE).then_some(best.1)
+    let verbs = verb_names().filter(|_| bare).map(str::to_owned);
+    alike::most_alike(&wanted, verbs.chain(files))
 }

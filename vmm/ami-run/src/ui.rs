@@ -1,4 +1,4 @@
-//! All that ami-run says: status lines and errors on standard error, the JSON result on standard output.
+//! All that ami-run says: status lines and errors on standard error, results on standard output.
 //!
 //! No other module prints. Text from outside (names in image.json, what the guest wrote) cannot carry control
 //! characters to the terminal; there is no colour.
@@ -85,6 +85,11 @@ pub(crate) fn result(json: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{json}")?;
     out.flush()
+}
+
+/// Several lines for people on standard output.
+pub(crate) fn page(text: &str) -> io::Result<()> {
+    result(&clean(text))
 }
 
 /// Tells where the guest's output has left off, if it goes where status lines go.

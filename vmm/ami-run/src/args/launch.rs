@@ -1,15 +1,16 @@
-//! The command line as it was typed. Values are parsed; nothing has been looked at yet.
+//! `launch`: its options, and what `ami-run --help` says.
 
-use crate::exit::{self, Code};
-use crate::failure::Failure;
+use super::{Output, commands};
+use crate::exit;
 use crate::values::{self, EscapeKey, Pattern, SnapshotFile, TraceTo};
-use crate::{source, ui};
 use ami_run_image::Interface;
-use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// What a launch takes that says nothing else.
+pub(crate) const DEFAULT_CPUS: u32 = 2;
+pub(crate) const DEFAULT_MEMORY_MIB: u64 = 1024;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,69 +27,6 @@ Examples:
         start a kernel with no firmware and no disk
 ";
 
-/// The verbs, for "did you mean".
-pub(crate) const VERBS: [&str; 2] = ["launch", "help"];
-
-/// A command line that launches nothing: a mistake, or help or version, which were asked for.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    Clap(clap::Error),
-    NoSuchVerb(Failure),
-}
-
-/// What to launch, and whether the verb was left out, so that the image may be a mistyped verb.
-pub(crate) type Words = (Launch, bool);
-
-/// Reads the command line.
-pub(crate) fn read() -> Result<Words, Refused> {
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let first = words.get(1).map(PathBuf::from);
-    parse(words).map_err(|cause| {
-        // A mistyped verb is taken for an image, and what follows it then fits nothing.
-        let odd = cause.kind() == ErrorKind::UnknownArgument;
-        match first.filter(|_| odd).and_then(|first| source::mistyped_verb(&first)) {
-            Some(failure) => Refused::NoSuchVerb(failure),
-            None => Refused::Clap(cause),
-        }
-    })
-}
-
-/// The first word may be a verb; without one it is an image that is launched.
-fn parse(mut words: Vec<OsString>) -> Result<Words, clap::Error> {
-    let verb = words.get(1).and_then(|word| VERBS.into_iter().find(|verb| word == verb));
-    match verb {
-        Some("help") => words.splice(1.., [OsString::from("--help")]).for_each(drop),
-        Some(_) => drop(words.remove(1)),
-        None => {}
-    }
-    Ok((Launch::try_parse_from(words)?, verb.is_none()))
-}
-
-impl Refused {
-    /// Says it; help and version are no failures.
-    pub(crate) fn tell(&self) -> Code {
-        match self {
-            Refused::NoSuchVerb(failure) => {
-                ui::failure(failure);
-                failure.code
-            }
-            Refused::Clap(told) => {
-                // Help that nobody reads, to a closed pipe, is no failure either.
-                told.print().unwrap_or_default();
-                if told.use_stderr() { Code::CommandLine } else { Code::Success }
-            }
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// The guest's console on standard output
-    Text,
-    /// One JSON object with the result on standard output
-    Json,
-}
-
 const ENVIRONMENT: &str = "\
 Environment:
   TMPDIR       where guests' writes are kept while they run (/var/tmp)
@@ -96,9 +34,14 @@ Environment:
                RUST_LOG is read without it
 ";
 
-/// Everything that `--help` says after the options.
+/// What `-h` says after the options.
+fn short_epilogue() -> String {
+    format!("{}\nTry --help for examples and exit codes.", commands())
+}
+
+/// What `--help` says after the options.
 fn epilogue() -> String {
-    format!("{EXAMPLES}\n{ENVIRONMENT}\n{}", exit::table())
+    format!("{}\n{EXAMPLES}\n{ENVIRONMENT}\n{}", commands(), exit::table())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -129,11 +72,12 @@ impl DiskInterface {
 #[derive(Parser, Debug)]
 #[command(
     name = "ami-run",
+    no_binary_name = true,
     version,
-    override_usage = "ami-run [launch] [OPTIONS] IMAGE",
+    override_usage = "ami-run [launch] [OPTIONS] IMAGE\n       ami-run COMMAND [OPTIONS]",
     arg_required_else_help = true,
     max_term_width = 100,
-    after_help = "Try --help for examples and exit codes.",
+    after_help = short_epilogue(),
     after_long_help = epilogue(),
 )]
 pub(crate) struct Launch {
@@ -145,7 +89,7 @@ pub(crate) struct Launch {
     pub(crate) image: Option<PathBuf>,
 
     /// Number of vCPUs
-    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_CPUS, value_parser = clap::value_parser!(u32).range(1..=64))]
     #[arg(help_heading = "Machine")]
     pub(crate) cpus: u32,
 
@@ -221,39 +165,25 @@ pub(crate) struct Launch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
-    fn words(line: &str) -> Result<Words, clap::Error> {
-        parse(std::iter::once("ami-run").chain(line.split(' ')).map(OsString::from).collect())
-    }
-
-    #[test]
-    fn the_definition_is_sound_and_every_option_has_help() {
-        Launch::command().debug_assert();
-        for argument in Launch::command().get_arguments() {
-            assert!(argument.get_help().is_some(), "{}", argument.get_id());
-        }
-    }
-
-    #[test]
-    fn the_verb_may_be_left_out() {
-        for (line, without) in [("--cpus 3 x.json", true), ("launch --cpus=3 x.json", false)] {
-            let (launch, bare) = words(line).unwrap();
-            assert_eq!((launch.cpus, launch.image, bare), (3, Some(PathBuf::from("x.json")), without));
-        }
-        let help = |line| words(line).unwrap_err().kind() == ErrorKind::DisplayHelp;
-        assert!(help("help") && help("help launch") && help("launch --help"));
-        assert_eq!(words("laucnh x").unwrap_err().kind(), ErrorKind::UnknownArgument);
+    fn parsed(line: &str) -> Result<Launch, clap::Error> {
+        Launch::try_parse_from(line.split(' '))
     }
 
     #[test]
     fn a_kernel_needs_no_image() {
-        let launch = words("--kernel k --append -x").unwrap().0;
+        let launch = parsed("--kernel k --append -x").unwrap();
         assert_eq!((launch.image, launch.append.as_deref()), (None, Some("-x")));
         for bad in
             ["--cpus 1", "d --initrd i", "d --append x", "d --kernel k --firmware f", "d --cpus 1 --cpus 2"]
         {
-            assert!(words(bad).is_err(), "{bad}");
+            assert!(parsed(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let launch = parsed("d").unwrap();
+        assert_eq!((launch.cpus, launch.memory), (DEFAULT_CPUS, DEFAULT_MEMORY_MIB));
     }
 }

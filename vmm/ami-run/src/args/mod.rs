@@ -1,0 +1,243 @@
+//! The command line as it was typed. Values are parsed; nothing has been looked at yet.
+//!
+//! A verb is a line in [`VERBS`] and a file here. The first word that is no verb is the image of a launch: clap's own
+//! subcommands cannot keep that rule, so clap reads only what follows the verb.
+
+mod doctor;
+mod launch;
+
+pub(crate) use doctor::Doctor;
+pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch};
+
+use crate::exit::Code;
+use crate::failure::Failure;
+use crate::{alike, source, ui};
+use clap::error::ErrorKind;
+use clap::{Parser, ValueEnum};
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Launch {
+        args: Box<Launch>,
+        /// The verb was left out, so the image may be a mistyped verb.
+        bare: bool,
+    },
+    Doctor(Doctor),
+}
+
+/// A command line that does nothing: a mistake, or help or version, which were asked for.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    Clap(clap::Error),
+    NoSuchVerb(Failure),
+}
+
+struct Verb {
+    /// A word, or two with a space between them.
+    name: &'static str,
+    about: &'static str,
+    /// Reads the words that follow the name.
+    read: fn(&[OsString]) -> Result<Command, clap::Error>,
+}
+
+const VERBS: [Verb; 2] = [
+    Verb {
+        name: "launch",
+        about: "Launch an image; this word may be left out",
+        read: |words| launch(words, false),
+    },
+    Verb {
+        name: "doctor",
+        about: "Check whether a launch can work on this computer",
+        read: |words| Doctor::try_parse_from(words).map(Command::Doctor),
+    },
+];
+
+const HELP: &str = "help";
+
+/// What somebody may have meant who mistyped a verb.
+pub(crate) fn verb_names() -> impl Iterator<Item = &'static str> {
+    VERBS.iter().map(|verb| verb.name).chain([HELP])
+}
+
+/// The list of verbs as `--help` prints it.
+fn commands() -> String {
+    let mut text = String::from("Commands:\n");
+    let help = (HELP, "Say what a command does and takes: ami-run help COMMAND");
+    for (name, about) in VERBS.iter().map(|verb| (verb.name, verb.about)).chain([help]) {
+        // Writing to a String cannot fail.
+        writeln!(text, "  {name:<8}  {about}").unwrap_or_default();
+    }
+    text
+}
+
+/// Reads the command line.
+pub(crate) fn read() -> Result<Command, Refused> {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    parse(&words)
+}
+
+fn parse(words: &[OsString]) -> Result<Command, Refused> {
+    if let Some((word, rest)) = words.split_first()
+        && word == HELP
+    {
+        return help(rest);
+    }
+    if let Some((verb, rest)) = find(&VERBS, words) {
+        return (verb.read)(rest).map_err(Refused::Clap);
+    }
+    launch(words, true).map_err(|cause| {
+        // A mistyped verb is taken for an image, and what follows it then fits nothing.
+        let odd = cause.kind() == ErrorKind::UnknownArgument;
+        match words.first().filter(|_| odd).and_then(|first| source::mistyped_verb(Path::new(first))) {
+            Some(failure) => Refused::NoSuchVerb(failure),
+            None => Refused::Clap(cause),
+        }
+    })
+}
+
+fn launch(words: &[OsString], bare: bool) -> Result<Command, clap::Error> {
+    Ok(Command::Launch { args: Box::new(Launch::try_parse_from(words)?), bare })
+}
+
+/// `help`, and `help VERB`.
+fn help(words: &[OsString]) -> Result<Command, Refused> {
+    let ask = [OsString::from("--help")];
+    let about = match (words.first(), find(&VERBS, words)) {
+        (_, Some((verb, _))) => (verb.read)(&ask),
+        (Some(word), None) if word != HELP => return Err(Refused::NoSuchVerb(no_such_verb(word))),
+        _ => launch(&ask, false),
+    };
+    about.map_err(Refused::Clap)
+}
+
+fn no_such_verb(word: &OsString) -> Failure {
+    let word = word.to_string_lossy();
+    let hint = match alike::most_alike(&word, verb_names()) {
+        Some(verb) => format!("did you mean {verb}?"),
+        None => "`ami-run --help` lists the commands".to_owned(),
+    };
+    Failure::new(Code::CommandLine, format!("no such command: {word}")).hint(hint)
+}
+
+/// The verb that the words begin with, and the words behind it.
+fn find<'a, 'w>(verbs: &'a [Verb], words: &'w [OsString]) -> Option<(&'a Verb, &'w [OsString])> {
+    verbs.iter().find_map(|verb| {
+        let length = verb.name.split(' ').count();
+        let (name, rest) = words.split_at_checked(length)?;
+        name.iter().eq(verb.name.split(' ')).then_some((verb, rest))
+    })
+}
+
+impl Refused {
+    /// Says it; help and version are no failures.
+    pub(crate) fn tell(&self) -> Code {
+        match self {
+            Refused::NoSuchVerb(failure) => {
+                ui::failure(failure);
+                failure.code
+            }
+            Refused::Clap(told) => {
+                // Help that nobody reads, to a closed pipe, is no failure either.
+                told.print().unwrap_or_default();
+                if told.use_stderr() { Code::CommandLine } else { Code::Success }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people; a launch shows the guest's console
+    Text,
+    /// For programs: one JSON object with the result
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use std::path::PathBuf;
+
+    fn typed(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    fn parsed(line: &str) -> Result<Command, Refused> {
+        parse(&typed(line))
+    }
+
+    #[test]
+    fn definitions_are_sound_and_every_option_has_help() {
+        for command in [Launch::command(), Doctor::command()] {
+            command.clone().debug_assert();
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{}", argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_word_that_is_no_verb_is_the_image() {
+        let cases = [
+            ("--cpus 3 x.json", "x.json", true),
+            ("launch --cpus=3 x.json", "x.json", false),
+            ("launch --cpus 3 doctor", "doctor", false),
+            ("--cpus 3 doctor", "doctor", true),
+            ("--cpus 3 -- doctor", "doctor", true),
+            ("./doctor --cpus 3", "./doctor", true),
+        ];
+        for (line, wanted, without) in cases {
+            let Ok(Command::Launch { args, bare }) = parsed(line) else { panic!("{line}") };
+            assert_eq!((args.cpus, args.image, bare), (3, Some(PathBuf::from(wanted)), without), "{line}");
+        }
+        assert!(matches!(parsed("doctor"), Ok(Command::Doctor(_))));
+    }
+
+    #[test]
+    fn help_is_there_for_every_verb() {
+        let told = |line: &str| match parsed(line) {
+            Err(Refused::Clap(told)) if told.kind() == ErrorKind::DisplayHelp => told.to_string(),
+            other => panic!("{line}: {other:?}"),
+        };
+        for line in ["help", "help help", "help launch", "launch --help", "--help", "-h"] {
+            let text = told(line);
+            assert!(text.contains("Usage: ami-run [launch] [OPTIONS] IMAGE\n"), "{text}");
+            assert!(verb_names().all(|name| text.contains(&format!("\n  {name} "))), "{text}");
+        }
+        for line in ["help doctor", "doctor --help"] {
+            assert!(told(line).contains("Usage: ami-run doctor [OPTIONS]\n"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_verb_is_told_what_it_may_have_been() {
+        let hint = |line: &str| match parsed(line) {
+            Err(Refused::NoSuchVerb(failure)) => failure.hint.unwrap(),
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(hint("laucnh x y"), "did you mean launch?");
+        assert_eq!(hint("dcotor --wrong"), "did you mean doctor?");
+        assert_eq!(hint("help dcotor"), "did you mean doctor?");
+        assert_eq!(hint("help quux"), "`ami-run --help` lists the commands");
+    }
+
+    #[test]
+    fn a_verb_may_have_two_words() {
+        let verb = |name| Verb { name, about: "", read: |words| launch(words, false) };
+        let verbs = [verb("image lint"), verb("image ls"), verb("ls")];
+        let found = |line: &str| {
+            let words = typed(line);
+            find(&verbs, &words).map(|(verb, rest)| (verb.name, rest.len()))
+        };
+        assert_eq!(found("image ls x y"), Some(("image ls", 2)));
+        assert_eq!(found("ls image"), Some(("ls", 1)));
+        assert_eq!(found("image"), None);
+        assert_eq!(found("x image ls"), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! Judgements on what else a launch takes: firmware, memory, disk space; and on what later ones will.
+
+use super::facts::{Memory, Nearest, Ring, State, Trouble, Writes};
+use super::{Check, Status};
+use crate::args::DEFAULT_MEMORY_MIB;
+use crate::failure::Failure;
+use crate::host;
+use std::path::PathBuf;
+
+const GIB: u64 = 1 << 30;
+/// A guest that writes more than this, as a stock one soon does, would see errors.
+const LITTLE_SPACE: u64 = GIB;
+/// File systems that keep files in memory.
+const IN_MEMORY: [&str; 2] = ["tmpfs", "ramfs"];
+const OTHER_FOLDER: &str = "set TMPDIR to a folder on a disk with space, such as one on ext4, xfs or btrfs";
+
+/// What is wrong with it and what to do stands in one text.
+pub(super) fn firmware(found: &Result<PathBuf, Failure>) -> Check {
+    let name = "firmware";
+    match found {
+        Ok(path) => Check::new(name, Status::Ok, format!("SeaBIOS: {}", path.display())),
+        Err(why) => Check::new(name, Status::Failed, why.message.clone()).remedy(why.causes.join(": ")),
+    }
+}
+
+/// A guest's memory is taken as it touches it: too little ends the guest late, and not always.
+pub(super) fn memory(memory: &Memory) -> Check {
+    let (name, needed) = ("memory", DEFAULT_MEMORY_MIB);
+    let Memory { total_mib: Some(total), available_mib: Some(available), limit_mib } = *memory else {
+        return Check::new(name, Status::Information, "not known: /proc/meminfo does not tell it");
+    };
+    if total < needed {
+        let remedy = "give the guest less with --memory";
+        return Check::failed(name, host::too_much_memory(needed, total)).remedy(remedy);
+    }
+    let limit = limit_mib.map_or_else(String::new, |mib| format!(", and this session's limit is {mib} MiB"));
+    let found = format!(
+        "{available} MiB of {total} are available{limit}; a launch takes {needed} unless told otherwise"
+    );
+    let limited = limit_mib.is_some_and(|mib| mib < needed);
+    match (available < needed, limited) {
+        (false, false) => Check::new(name, Status::Ok, found),
+        (_, true) => Check::new(name, Status::Warning, found)
+            .remedy("give the guest less with --memory, or the session or container more"),
+        (true, false) => Check::new(name, Status::Warning, found)
+            .remedy("give the guest less with --memory, or end other programs"),
+    }
+}
+
+/// What guests write while they run.
+pub(super) fn disk_space(writes: &Writes) -> Check {
+    let name = "disk space";
+    let folder = writes.folder.display();
+    let Some(space) = &writes.space else {
+        return Check::new(name, Status::Failed, format!("no folder {folder}, where guests' writes go"))
+            .remedy(format!("make it (mkdir -p {folder}), or set TMPDIR to a folder that is there"));
+    };
+    let kind = space.file_system.as_deref().unwrap_or("unknown file system");
+    let place = format!("{folder} ({kind}, {} free)", amount(space.free));
+    let failed =
+        |what: &str, remedy| Check::new(name, Status::Failed, format!("{place}: {what}")).remedy(remedy);
+    match &writes.trouble {
+        Some(Trouble::Create(cause)) => {
+            return failed(
+                &format!("no file can be made there: {cause}"),
+                "set TMPDIR to a folder that you may write to",
+            );
+        }
+        Some(Trouble::Size(cause)) => {
+            let what = format!("no file of 8 GiB can be there, the size of a common volume: {cause}");
+            return failed(&what, OTHER_FOLDER);
+        }
+        Some(Trouble::Limit(bytes)) => {
+            let what = format!("this session's files may have {bytes} bytes at most");
+            return failed(&what, "lift the limit: ulimit -f unlimited");
+        }
+        Some(Trouble::Write(cause)) => {
+            return failed(
+                &format!("nothing can be written there: {cause}"),
+                "make space, or set TMPDIR to another folder",
+            );
+        }
+        None => {}
+    }
+    let reservations = [
+        (IN_MEMORY.contains(&kind), "what guests write there takes memory"),
+        (!space.sparse, "each volume takes its whole size there"),
+        (space.free < LITTLE_SPACE, "a guest that writes more than that sees errors"),
+    ];
+    let told: Vec<_> = reservations.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
+    match told.as_slice() {
+        [] => Check::new(name, Status::Ok, format!("guests' writes go to {place}")),
+        _ => Check::new(name, Status::Warning, format!("{place}: {}", told.join("; "))).remedy(OTHER_FOLDER),
+    }
+}
+
+fn amount(bytes: u64) -> String {
+    if bytes < GIB { format!("{} MiB", bytes >> 20) } else { format!("{} GiB", bytes / GIB) }
+}
+
+/// Where instances will be kept. It is not made.
+pub(super) fn state_folder(state: &State) -> Check {
+    let tell =
+        |found: String| Check::new("state folder", Status::Information, format!("{found}; not used yet"));
+    let elsewhere = "set AMI_RUN_STATE_DIR to a folder of your own";
+    let Some(folder) = &state.folder else {
+        return tell("none: there is no home".to_owned()).remedy(elsewhere);
+    };
+    let name = folder.display();
+    match &state.nearest {
+        Some(nearest) if nearest.path == *folder => match obstacle(nearest, true) {
+            None => tell(format!("{name} is there")),
+            Some(why) => tell(format!("{name} {why}")).remedy(elsewhere),
+        },
+        Some(nearest) => match obstacle(nearest, false) {
+            None => tell(format!("{name} can be made")),
+            Some(why) => {
+                tell(format!("{name} cannot be made: {} {why}", nearest.path.display())).remedy(elsewhere)
+            }
+        },
+        None => tell(format!("{name} cannot be made: no folder above it can be seen")).remedy(elsewhere),
+    }
+}
+
+/// Why a folder cannot be used, or one be made in it.
+fn obstacle(nearest: &Nearest, itself: bool) -> Option<&'static str> {
+    if !nearest.is_folder {
+        Some("is not a folder")
+    } else if itself && !nearest.own {
+        Some("belongs to another user")
+    } else if !nearest.writable {
+        Some("cannot be written to")
+    } else {
+        None
+    }
+}
+
+/// For later: disks are read and written without it today.
+pub(super) fn io_uring(ring: &Ring) -> Check {
+    let found = match (&ring.trial, ring.disabled.as_deref()) {
+        (Ok(()), _) => "usable; not used yet".to_owned(),
+        (Err(cause), Some(setting @ ("1" | "2"))) => {
+            format!("not usable: {cause} (kernel.io_uring_disabled is {setting}); not used yet")
+        }
+        (Err(cause), _) => format!("not usable: {cause}; not used yet"),
+    };
+    Check::new("io_uring", Status::Information, found)
+}
+
+#[cfg(test)]
+#[path = "resources_test.rs"]
+mod tests;
