@@ -12,10 +12,10 @@ use ami_run_machine::probe::{self, Offer, Verdict};
 use rustix::fs::{Access, statvfs};
 use rustix::process::{Resource, geteuid, getrlimit};
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A root volume of a stock image has this size; its top must be able to.
@@ -53,8 +53,7 @@ pub(super) struct Memory {
 #[derive(Debug)]
 pub(super) struct Writes {
     pub(super) folder: PathBuf,
-    /// None: it is not there.
-    pub(super) space: Option<Space>,
+    pub(super) space: io::Result<Space>,
     pub(super) trouble: Option<Trouble>,
 }
 
@@ -154,8 +153,9 @@ fn group_limit(root: &Path) -> Option<u64> {
 
 /// Does what a volume's top does: a file without a name, of a volume's size, that is written to.
 fn writes(folder: PathBuf) -> Writes {
-    let Ok(found) = statvfs(&folder) else {
-        return Writes { folder, space: None, trouble: None };
+    let found = match statvfs(&folder) {
+        Ok(found) => found,
+        Err(cause) => return Writes { folder, space: Err(cause.into()), trouble: None },
     };
     let mut space = Space {
         free: found.f_bavail.saturating_mul(found.f_frsize),
@@ -163,7 +163,7 @@ fn writes(folder: PathBuf) -> Writes {
         sparse: true,
     };
     let trouble = try_writes(&folder, &mut space).err();
-    Writes { folder, space: Some(space), trouble }
+    Writes { folder, space: Ok(space), trouble }
 }
 
 fn try_writes(folder: &Path, space: &mut Space) -> Result<(), Trouble> {
@@ -180,7 +180,8 @@ fn try_writes(folder: &Path, space: &mut Space) -> Result<(), Trouble> {
 
 /// The kernel's name for a folder's file system.
 fn file_system(folder: &Path) -> Option<String> {
-    let open = File::open(folder).ok()?;
+    // O_PATH: it is named, not opened, so whatever it is answers at once and needs no permission.
+    let open = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(folder).ok()?;
     let told = fs::read_to_string(format!("/proc/self/fdinfo/{}", open.as_raw_fd())).ok()?;
     let mount = told.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
     kind_of_mount(&fs::read_to_string("/proc/self/mountinfo").ok()?, mount)
@@ -194,8 +195,9 @@ fn kind_of_mount(mountinfo: &str, id: &str) -> Option<String> {
 }
 
 fn state(folder: Option<PathBuf>) -> State {
+    // A relative name has no folders above it.
+    let folder = folder.map(|folder| std::path::absolute(&folder).unwrap_or(folder));
     let nearest = folder.as_deref().and_then(|folder| {
-        let folder = std::path::absolute(folder).ok()?;
         let (path, found) =
             folder.ancestors().find_map(|path| Some((path.to_owned(), fs::metadata(path).ok()?)))?;
         Some(Nearest {
@@ -245,9 +247,10 @@ mod tests {
     fn a_folder_is_tried_without_a_trace() {
         let folder = tempfile::tempdir().unwrap();
         let found = writes(folder.path().to_owned());
-        assert!(found.trouble.is_none() && found.space.is_some(), "{found:?}");
+        assert!(found.trouble.is_none() && found.space.is_ok(), "{found:?}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        assert!(writes(folder.path().join("none")).space.is_none());
+        let none = writes(folder.path().join("none")).space.unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::NotFound);
         assert!(matches!(writes(PathBuf::from("/proc")).trouble, Some(Trouble::Create(_))));
     }
 
@@ -260,6 +263,8 @@ mod tests {
         fs::write(root.path().join("a"), "").unwrap();
         let found = state(Some(root.path().join("a/b"))).nearest.unwrap();
         assert!(found.path.ends_with("a") && !found.is_folder);
+        let relative = state(Some(PathBuf::from("."))); // The folder that tests run in.
+        assert_eq!(relative.nearest.unwrap().path, relative.folder.unwrap());
         assert!(state(None).nearest.is_none());
     }
 }

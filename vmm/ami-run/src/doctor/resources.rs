@@ -5,6 +5,7 @@ use super::{Check, Status};
 use crate::args::DEFAULT_MEMORY_MIB;
 use crate::failure::Failure;
 use crate::host;
+use std::io;
 use std::path::PathBuf;
 
 const GIB: u64 = 1 << 30;
@@ -12,6 +13,7 @@ const GIB: u64 = 1 << 30;
 const LITTLE_SPACE: u64 = GIB;
 /// File systems that keep files in memory.
 const IN_MEMORY: [&str; 2] = ["tmpfs", "ramfs"];
+const WRITABLE_FOLDER: &str = "set TMPDIR to a folder that can be written to";
 const OTHER_FOLDER: &str = "set TMPDIR to a folder on a disk with space, such as one on ext4, xfs or btrfs";
 
 /// What is wrong with it and what to do stands in one text.
@@ -51,36 +53,23 @@ pub(super) fn memory(memory: &Memory) -> Check {
 pub(super) fn disk_space(writes: &Writes) -> Check {
     let name = "disk space";
     let folder = writes.folder.display();
-    let Some(space) = &writes.space else {
-        return Check::new(name, Status::Failed, format!("no folder {folder}, where guests' writes go"))
-            .remedy(format!("make it (mkdir -p {folder}), or set TMPDIR to a folder that is there"));
+    let space = match &writes.space {
+        Ok(space) => space,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            let found = format!("no folder {folder}, where guests' writes go");
+            let remedy = format!("make it (mkdir -p {folder}), or set TMPDIR to a folder that is there");
+            return Check::new(name, Status::Failed, found).remedy(remedy);
+        }
+        Err(cause) => {
+            let found = format!("{folder}, where guests' writes go, cannot be looked at: {cause}");
+            return Check::new(name, Status::Failed, found).remedy(WRITABLE_FOLDER);
+        }
     };
     let kind = space.file_system.as_deref().unwrap_or("unknown file system");
     let place = format!("{folder} ({kind}, {} free)", amount(space.free));
-    let failed =
-        |what: &str, remedy| Check::new(name, Status::Failed, format!("{place}: {what}")).remedy(remedy);
-    match &writes.trouble {
-        Some(Trouble::Create(cause)) => {
-            return failed(
-                &format!("no file can be made there: {cause}"),
-                "set TMPDIR to a folder that you may write to",
-            );
-        }
-        Some(Trouble::Size(cause)) => {
-            let what = format!("no file of 8 GiB can be there, the size of a common volume: {cause}");
-            return failed(&what, OTHER_FOLDER);
-        }
-        Some(Trouble::Limit(bytes)) => {
-            let what = format!("this session's files may have {bytes} bytes at most");
-            return failed(&what, "lift the limit: ulimit -f unlimited");
-        }
-        Some(Trouble::Write(cause)) => {
-            return failed(
-                &format!("nothing can be written there: {cause}"),
-                "make space, or set TMPDIR to another folder",
-            );
-        }
-        None => {}
+    if let Some(trouble) = &writes.trouble {
+        let (what, remedy) = tell(trouble);
+        return Check::new(name, Status::Failed, format!("{place}: {what}")).remedy(remedy);
     }
     let reservations = [
         (IN_MEMORY.contains(&kind), "what guests write there takes memory"),
@@ -91,6 +80,23 @@ pub(super) fn disk_space(writes: &Writes) -> Check {
     match told.as_slice() {
         [] => Check::new(name, Status::Ok, format!("guests' writes go to {place}")),
         _ => Check::new(name, Status::Warning, format!("{place}: {}", told.join("; "))).remedy(OTHER_FOLDER),
+    }
+}
+
+/// What no volume's top could do there, and what to do.
+fn tell(trouble: &Trouble) -> (String, &'static str) {
+    match trouble {
+        Trouble::Create(cause) => (format!("no file can be made there: {cause}"), WRITABLE_FOLDER),
+        Trouble::Limit(bytes) => (
+            format!("this session's files may have {bytes} bytes at most"),
+            "lift the limit: ulimit -f unlimited",
+        ),
+        Trouble::Size(cause) => {
+            (format!("no file of 8 GiB can be there, the size of a common volume: {cause}"), OTHER_FOLDER)
+        }
+        Trouble::Write(cause) => {
+            (format!("nothing can be written there: {cause}"), "make space, or set TMPDIR to another folder")
+        }
     }
 }
 

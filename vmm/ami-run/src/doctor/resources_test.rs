@@ -3,7 +3,6 @@
 use super::super::facts::Space;
 use super::*;
 use crate::exit::Code;
-use std::io;
 
 fn assert_check(check: &Check, status: Status, found: &str, remedy: Option<&str>) {
     assert_eq!(check.status, status, "{check:?}");
@@ -48,7 +47,7 @@ fn memory_fails_only_where_a_launch_is_refused() {
 fn disk_space_fails_where_a_volume_cannot_be_written() {
     let with = |kind: &str, free: u64, sparse, trouble| {
         let space = Space { free, file_system: Some(kind.to_owned()), sparse };
-        disk_space(&Writes { folder: PathBuf::from("/w"), space: Some(space), trouble })
+        disk_space(&Writes { folder: PathBuf::from("/w"), space: Ok(space), trouble })
     };
     let plenty = 70 * GIB;
     assert_check(&with("ext4", plenty, true, None), Status::Ok, "go to /w (ext4, 70 GiB free)", None);
@@ -68,15 +67,17 @@ fn disk_space_fails_where_a_volume_cannot_be_written() {
         &with("ext4", plenty, true, Some(read_only)),
         Status::Failed,
         "no file can be made there: Read-only",
-        Some("that you may write to"),
+        Some("that can be written to"),
     );
     let too_large = Trouble::Size(error(libc::EFBIG));
     assert_check(&with("vfat", plenty, true, Some(too_large)), Status::Failed, "8 GiB", Some("xfs"));
     let limit = Trouble::Limit(512);
     assert_check(&with("xfs", plenty, true, Some(limit)), Status::Failed, "512 bytes", Some("ulimit -f"));
 
-    let missing = Writes { folder: PathBuf::from("/w"), space: None, trouble: None };
-    assert_check(&disk_space(&missing), Status::Failed, "no folder /w", Some("mkdir -p /w"));
+    let unseen =
+        |errno| disk_space(&Writes { folder: PathBuf::from("/w"), space: Err(error(errno)), trouble: None });
+    assert_check(&unseen(libc::ENOENT), Status::Failed, "no folder /w", Some("mkdir -p /w"));
+    assert_check(&unseen(libc::EACCES), Status::Failed, "looked at: Permission", Some("set TMPDIR"));
 }
 
 #[test]
