@@ -1,5 +1,6 @@
 //! Values of options: from what was typed to a type that needs no second look.
 
+use ami_run_image::{ImageBootMode, is_snapshot_id};
 use ami_run_models::trace::Kinds;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -86,10 +87,24 @@ fn digits(text: &str) -> Option<u64> {
 
 pub(crate) fn snapshot(text: &str) -> Result<SnapshotFile, String> {
     let (id, file) = named_file(text, "SNAP=FILE, such as snap-0123456789abcdef0=root.raw")?;
-    if !id.starts_with("snap-") {
+    if !is_snapshot_id(id) {
         return Err(format!("`{id}` is not a snapshot id: give the image's own, which begins with `snap-`"));
     }
     Ok(SnapshotFile { id: id.to_owned(), file })
+}
+
+pub(crate) fn boot_mode(text: &str) -> Result<ImageBootMode, String> {
+    ImageBootMode::from_ec2(text).ok_or_else(|| format!("give {}", ImageBootMode::NAMES.join(", ")))
+}
+
+/// An account's id has 12 digits, which people write in groups, too.
+pub(crate) fn account(text: &str) -> Result<String, String> {
+    let id = text.replace('-', "");
+    if id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit()) {
+        Ok(id)
+    } else {
+        Err("an account id has 12 digits".to_owned())
+    }
 }
 
 pub(crate) fn trace(text: &str) -> Result<TraceTo, String> {
@@ -179,6 +194,16 @@ mod tests {
         }
         assert_eq!(trace("exits,irq=out").unwrap().kinds, Kinds::EXITS | Kinds::IRQ);
         assert!(trace("smoke=out").unwrap_err().contains("choose from"));
+    }
+
+    #[test]
+    fn accounts_and_boot_modes_are_ec2_s() {
+        assert_eq!(account("1234-5678-9012").as_deref(), Ok("123456789012"));
+        for bad in ["", "12345678901", "1234567890123", "12345678901x", "self"] {
+            assert!(account(bad).is_err(), "{bad}");
+        }
+        assert_eq!(boot_mode("uefi"), Ok(ImageBootMode::Uefi));
+        assert!(boot_mode("bios").unwrap_err().contains("uefi-preferred"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Output, commands};
 use crate::exit;
 use crate::values::{self, EscapeKey, Pattern, SnapshotFile, TraceTo};
-use ami_run_image::Interface;
+use ami_run_image::{ImageBootMode, Interface};
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,9 +23,14 @@ Examples:
         exit 0 when the guest asks for a login, 5 when it has not after five minutes
   aws ec2 describe-images --image-ids ami-0123456789abcdef0 | ami-run - \\
         --snapshot snap-0123456789abcdef0=root.raw
+  ami-run image.json --instance-type m5.large --dry-run
+        show what EC2 would make of it: volumes, boot mode, warnings
   ami-run --kernel vmlinuz --initrd initrd.img --append console=ttyS0
         start a kernel with no firmware and no disk
 ";
+
+/// How many vCPUs a machine can have.
+pub(crate) const MAX_CPUS: u32 = 64;
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -88,15 +93,14 @@ pub(crate) struct Launch {
     #[arg(value_name = "IMAGE", required_unless_present = "kernel")]
     pub(crate) image: Option<PathBuf>,
 
-    /// Number of vCPUs
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_CPUS, value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Number of vCPUs, instead of the instance type's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CPUS)))]
     #[arg(help_heading = "Machine")]
-    pub(crate) cpus: u32,
+    pub(crate) cpus: Option<u32>,
 
-    /// Memory: 2G, 512M, or a number of MiB
-    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = values::memory)]
-    #[arg(help_heading = "Machine")]
-    pub(crate) memory: u64,
+    /// Memory, instead of the instance type's: 2G, 512M, or a number of MiB
+    #[arg(long, value_name = "SIZE", value_parser = values::memory, help_heading = "Machine")]
+    pub(crate) memory: Option<u64>,
 
     /// The disk file that holds a snapshot (repeatable); otherwise snap-….raw or snap-….img beside image.json
     #[arg(long = "snapshot", value_name = "SNAP=FILE", value_parser = values::snapshot)]
@@ -160,6 +164,37 @@ pub(crate) struct Launch {
     /// Write what the guest does to the hardware to a file: exits, pci, fwcfg, irq
     #[arg(long, value_name = "KIND[,KIND]=FILE", value_parser = values::trace, help_heading = "Output")]
     pub(crate) trace: Option<TraceTo>,
+
+    /// The image to take from a description of several
+    #[arg(long, value_name = "AMI", help_heading = "As on EC2")]
+    pub(crate) image_id: Option<String>,
+
+    /// The instance type: vCPUs, memory, boot modes [default: t3.micro, or t4g.micro for arm64]
+    #[arg(long, value_name = "TYPE", help_heading = "As on EC2")]
+    pub(crate) instance_type: Option<String>,
+
+    /// legacy-bios, uefi or uefi-preferred, whatever the image says
+    #[arg(long, value_name = "MODE", value_parser = values::boot_mode, help_heading = "As on EC2")]
+    pub(crate) boot_mode: Option<ImageBootMode>,
+
+    /// Changes to the image's block devices (repeatable), in the AWS CLI's syntax
+    ///
+    /// JSON, shorthand such as DeviceName=/dev/sda1,Ebs={VolumeSize=20,VolumeType=gp3}, or file://PATH of either.
+    /// NoDevice= takes a device away.
+    #[arg(long, value_name = "MAPPINGS", help_heading = "As on EC2")]
+    pub(crate) block_device_mappings: Vec<String>,
+
+    /// The account that launches: refused if the image gives it no launch permission
+    #[arg(long, value_name = "ACCOUNT", value_parser = values::account, help_heading = "As on EC2")]
+    pub(crate) account_id: Option<String>,
+
+    /// Let File members of image.json's Snapshots name files outside of its folder
+    #[arg(long, help_heading = "As on EC2")]
+    pub(crate) allow_external_files: bool,
+
+    /// Show what a launch would do, and make nothing; needs no KVM
+    #[arg(long, help_heading = "As on EC2")]
+    pub(crate) dry_run: bool,
 }
 
 #[cfg(test)]
