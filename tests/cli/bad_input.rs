@@ -62,9 +62,9 @@ const CASES: &[Case] = &[
         &["x.json"],
         &[("x.json", "Images:\n- ImageId: ami-1\n")],
         1,
-        &["line 1, column 1: ", "describe-images"],
+        &["an output of the AWS CLI as YAML", "--output json"],
     ),
-    (&["x"], &[("x", "  {\"Reservations\": []}")], 1, &["it has `Reservations`"]),
+    (&["x"], &[("x", "  {\"Reservations\": []}")], 1, &["the output of describe-instances, not"]),
     (&["i.json"], &[("i.json", r#"{"Images": []}"#)], 1, &["list is empty", "the region"]),
     (
         &["i.json"],
@@ -99,7 +99,12 @@ const CASES: &[Case] = &[
     (&["--kernel", "no"], &[], 1, &["cannot start the kernel no", "No such file"]),
     (&["--kernel", "k"], &[("k", "echo hello, this is a script")], 1, &["k is not a kernel"]),
     // This computer.
-    (&["--memory", "1000000G", "d.raw"], &[("d.raw", "")], 3, &["--memory: ", "more than this computer has"]),
+    (
+        &["--memory", "1000000G", "d.raw"],
+        &[("d.raw", SECTOR)],
+        3,
+        &["--memory: ", "more than this computer has"],
+    ),
     (&["--firmware", "no", "d.raw"], &[("d.raw", SECTOR)], 3, &["there is no firmware", "cannot read no"]),
 ];
 

@@ -1,193 +1,214 @@
 //! From an [`Image`] to a [`LaunchPlan`]: plain data about everything that the launch decided.
 
+use crate::architecture::Architecture;
+use crate::boot_mode::{self, BootMode, ImageBootMode};
+use crate::checks;
 use crate::describe::{BlockDeviceMapping, Image};
-use crate::error::ImageError;
-use std::fmt;
-
-/// EC2's largest volume (gp3, io2), in GiB.
-const MAX_VOLUME_GIB: u32 = 65536;
-
-/// An architecture that EC2 and this program both know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Architecture {
-    X86_64,
-    Arm64,
-}
-
-impl Architecture {
-    /// This computer's, if it is one that images are made for.
-    #[must_use]
-    pub fn of_this_computer() -> Option<Architecture> {
-        match std::env::consts::ARCH {
-            "x86_64" => Some(Architecture::X86_64),
-            "aarch64" => Some(Architecture::Arm64),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn from_ec2(name: &str) -> Option<Architecture> {
-        match name {
-            "x86_64" => Some(Architecture::X86_64),
-            "arm64" => Some(Architecture::Arm64),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(match self {
-            Architecture::X86_64 => "x86_64",
-            Architecture::Arm64 => "arm64",
-        })
-    }
-}
-
-/// How the image's code is started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BootMode {
-    LegacyBios,
-}
-
-impl fmt::Display for BootMode {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BootMode::LegacyBios => to.write_str("legacy-bios"),
-        }
-    }
-}
-
-/// What a volume looks like to the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interface {
-    /// An NVMe controller as EBS shows it on Nitro types.
-    Nvme,
-    /// virtio-blk.
-    Virtio,
-}
-
-impl fmt::Display for Interface {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(match self {
-            Interface::Nvme => "nvme",
-            Interface::Virtio => "virtio",
-        })
-    }
-}
+use crate::instance_type::InstanceType;
+use crate::mappings::merge::{Device, Mapping, merge};
+use crate::refusal::{Refusal, code};
+use crate::volume::{Interface, PlannedVolume};
+use crate::warning::{self, Warning};
+use serde::Serialize;
+use std::time::SystemTime;
 
 /// What the caller chose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    pub cpus: u32,
-    pub memory_mib: u64,
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// This computer's.
+    pub host: Architecture,
+    /// None: the smallest common type of the image's architecture.
+    pub instance_type: Option<&'a str>,
+    /// None: as many as the type has.
+    pub cpus: Option<u32>,
+    pub memory_mib: Option<u64>,
+    /// None: what the image says.
+    pub boot_mode: Option<ImageBootMode>,
+    pub mappings: &'a [BlockDeviceMapping],
     /// None: NVMe if the image is made for Nitro types, else virtio.
     pub interface: Option<Interface>,
+    /// None: nobody's permission is looked at.
+    pub account_id: Option<&'a str>,
+    pub now: SystemTime,
 }
 
 /// What a launch decided, before anything is made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LaunchPlan {
     pub image_id: Option<String>,
     pub architecture: Architecture,
+    pub instance_type: InstanceType,
+    /// Nobody chose the type.
+    pub type_by_default: bool,
     pub boot_mode: BootMode,
+    /// What `--boot-mode` or the image said of it.
+    pub wanted_boot_mode: Option<ImageBootMode>,
+    pub root_device_name: String,
     pub cpus: u32,
     pub memory_mib: u64,
     pub interface: Interface,
     /// The root first, then the others in the order of the mapping.
     pub volumes: Vec<PlannedVolume>,
+    pub instance_store: Vec<InstanceStore>,
+    pub metadata_options: MetadataOptions,
+    pub warnings: Vec<Warning>,
 }
 
-/// One volume of the instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedVolume {
-    pub device_name: String,
-    /// None: the volume starts empty, and has a size.
-    pub snapshot_id: Option<String>,
-    /// None: as large as the snapshot.
-    pub size_gib: Option<u32>,
-    pub root: bool,
+/// One disk of the instance store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceStore {
+    /// None where no mapping names it: NVMe disks come without one.
+    pub device_name: Option<String>,
+    pub virtual_name: String,
+    #[serde(rename = "SizeGiB")]
+    pub size_gib: u64,
 }
 
-/// Decides the launch of `image` on a computer of architecture `host`.
-pub fn plan(image: &Image, host: Architecture, shape: Shape) -> Result<LaunchPlan, ImageError> {
-    let root = image.root_device_name.as_deref().ok_or(ImageError::NoRootDeviceName)?;
+/// How the metadata service answers: RunInstances' MetadataOptions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MetadataOptions {
+    pub http_tokens: &'static str,
+    pub http_put_response_hop_limit: u8,
+    pub http_endpoint: &'static str,
+    pub http_protocol_ipv6: &'static str,
+    pub instance_metadata_tags: &'static str,
+}
+
+/// Decides the launch of `image`. Which disk file holds a snapshot is told afterwards, by [`PlannedVolume::found`].
+pub fn plan(image: &Image, request: &Request<'_>) -> Result<LaunchPlan, Refusal> {
+    let mut warnings = Vec::new();
+    checks::image(image)?;
+    if let Some(account) = request.account_id {
+        checks::permission(image, account, &mut warnings)?;
+    }
+    let instance_type =
+        InstanceType::named(request.instance_type.unwrap_or_else(|| default_type(image, request.host)))?;
+    let architecture = checks::architecture(image, &instance_type, request.host)?;
+    checks::instance_type(image, &instance_type)?;
+    let (wanted_boot_mode, boot_mode) = boot_mode(image, request, &instance_type, &mut warnings)?;
+    let root = image.root_device_name.as_deref().ok_or_else(no_root_name)?;
+    let interface = request.interface.unwrap_or(match image.ena_support {
+        Some(true) => Interface::Nvme,
+        _ => Interface::Virtio,
+    });
+    let mappings = merge(image.block_device_mappings.as_deref().unwrap_or_default(), request.mappings, root)?;
+    let volumes = volumes(image, &mappings, root, interface)?;
+    warning::of_image(image, request.now, &mut warnings);
+    checks::drivers(image, &instance_type, &mut warnings);
+    warnings.extend(volumes.iter().flat_map(PlannedVolume::warnings));
     Ok(LaunchPlan {
         image_id: image.image_id.clone(),
-        architecture: architecture(image, host)?,
-        boot_mode: boot_mode(image)?,
-        cpus: shape.cpus,
-        memory_mib: shape.memory_mib,
-        interface: shape.interface.unwrap_or(match image.ena_support {
-            Some(true) => Interface::Nvme,
-            _ => Interface::Virtio,
-        }),
-        volumes: volumes(image, root)?,
+        architecture,
+        type_by_default: request.instance_type.is_none(),
+        boot_mode,
+        wanted_boot_mode,
+        root_device_name: root.to_owned(),
+        cpus: request.cpus.unwrap_or(instance_type.vcpus),
+        memory_mib: request.memory_mib.unwrap_or(instance_type.memory_mib),
+        interface,
+        volumes,
+        instance_store: instance_store(&mappings, &instance_type),
+        metadata_options: metadata_options(image),
+        warnings,
+        instance_type,
     })
 }
 
-fn architecture(image: &Image, host: Architecture) -> Result<Architecture, ImageError> {
-    match &image.architecture {
-        Some(name) if Architecture::from_ec2(name) != Some(host) => {
-            Err(ImageError::OtherArchitecture { image: name.clone(), host })
-        }
-        _ => Ok(host),
-    }
+fn default_type(image: &Image, host: Architecture) -> &'static str {
+    let named = image.architecture.as_deref().and_then(Architecture::from_ec2);
+    InstanceType::default_for(named.unwrap_or(host))
 }
 
-fn boot_mode(image: &Image) -> Result<BootMode, ImageError> {
-    match image.boot_mode.as_deref() {
-        // An image that does not say is started by BIOS on EC2's x86_64 types, and one that prefers UEFI by BIOS
-        // on a type without UEFI.
-        None | Some("legacy-bios" | "uefi-preferred") => Ok(BootMode::LegacyBios),
-        Some(other) => Err(ImageError::BootMode(other.to_owned())),
-    }
+fn boot_mode(
+    image: &Image,
+    request: &Request<'_>,
+    instance_type: &InstanceType,
+    warnings: &mut Vec<Warning>,
+) -> Result<(Option<ImageBootMode>, BootMode), Refusal> {
+    let said = image.boot_mode.as_deref();
+    let unknown = |name: &str| {
+        let names = ImageBootMode::NAMES.join(", ");
+        Refusal::new(code::INVALID_VALUE, "BootMode", format!("`{name}` is not a boot mode: EC2 has {names}"))
+    };
+    let (mode, place) = match (request.boot_mode, said) {
+        (Some(chosen), _) => (Some(chosen), "--boot-mode"),
+        (None, Some(name)) => (Some(ImageBootMode::from_ec2(name).ok_or_else(|| unknown(name))?), "BootMode"),
+        (None, None) => (None, "BootMode"),
+    };
+    let resolved = boot_mode::resolve(mode, place, instance_type)?;
+    warning::of_boot_mode(image, request.boot_mode, resolved, warnings);
+    Ok((mode, resolved))
 }
 
-/// The EBS volumes. Instance store needs no mapping on a type that has NVMe, and there is none here.
-fn volumes(image: &Image, root: &str) -> Result<Vec<PlannedVolume>, ImageError> {
-    let mappings = image.block_device_mappings.as_deref().unwrap_or_default();
+fn no_root_name() -> Refusal {
+    let message = "the image does not say which device is its root";
+    Refusal::new(code::INVALID_MAPPING, "RootDeviceName", message)
+        .hint("add RootDeviceName, usually \"/dev/xvda\" or \"/dev/sda1\"")
+}
+
+fn volumes(
+    image: &Image,
+    mappings: &[Mapping],
+    root: &str,
+    interface: Interface,
+) -> Result<Vec<PlannedVolume>, Refusal> {
+    let snapshots = image.snapshots.as_deref().unwrap_or_default();
     let mut planned = Vec::new();
-    let mut names = Vec::new();
-    for (index, mapping) in mappings.iter().enumerate().filter(|(_, mapping)| mapping.no_device.is_none()) {
-        let name = mapping.device_name.as_deref().ok_or(ImageError::NoDeviceName(index))?;
-        names.push(name.to_owned());
-        planned.extend(volume(mapping, name, name == root)?);
+    for mapping in mappings {
+        let is_root = mapping.device_name == root;
+        match &mapping.device {
+            Device::Ebs(ebs) => {
+                planned.push(PlannedVolume::new(mapping, ebs, is_root, interface, snapshots)?);
+            }
+            Device::Ephemeral(_) if is_root => return Err(root_without_snapshot(root, &mapping.own_place())),
+            Device::Ephemeral(_) => {}
+        }
     }
-    if !names.iter().any(|name| name == root) {
-        return Err(ImageError::RootNotMapped { root: root.to_owned(), names });
+    if !planned.iter().any(|volume| volume.root) {
+        let names: Vec<_> = mappings.iter().map(|mapping| mapping.device_name.as_str()).collect();
+        let there = if names.is_empty() { "no mapping at all".to_owned() } else { names.join(", ") };
+        let message = format!("none has the root's device name {root}; there is {there}");
+        return Err(Refusal::new(code::INVALID_MAPPING, "BlockDeviceMappings", message));
     }
     // The root by its name, wherever it stands in the list. The sort is stable: the others keep their order.
     planned.sort_by_key(|volume: &PlannedVolume| !volume.root);
     Ok(planned)
 }
 
-fn volume(mapping: &BlockDeviceMapping, name: &str, root: bool) -> Result<Option<PlannedVolume>, ImageError> {
-    let Some(ebs) = &mapping.ebs else {
-        return if root { Err(ImageError::RootWithoutSnapshot(name.to_owned())) } else { Ok(None) };
-    };
-    match (&ebs.snapshot_id, ebs.volume_size) {
-        (None, _) if root => return Err(ImageError::RootWithoutSnapshot(name.to_owned())),
-        (None, None) => return Err(ImageError::NeitherSnapshotNorSize(name.to_owned())),
-        (Some(id), _) if !is_snapshot_id(id) => {
-            return Err(ImageError::SnapshotId { device: name.to_owned(), id: id.clone() });
-        }
-        (_, Some(size)) if !(1..=MAX_VOLUME_GIB).contains(&size) => {
-            return Err(ImageError::VolumeSize { device: name.to_owned(), size });
-        }
-        _ => {}
-    }
-    Ok(Some(PlannedVolume {
-        device_name: name.to_owned(),
-        snapshot_id: ebs.snapshot_id.clone(),
-        size_gib: ebs.volume_size,
-        root,
-    }))
+pub(crate) fn root_without_snapshot(root: &str, place: &str) -> Refusal {
+    let message = format!("the root device {root} is not an EBS volume with a snapshot");
+    Refusal::new(code::INVALID_MAPPING, place, message)
 }
 
-/// Ids become file names, so they hold nothing that could lead out of a folder.
-fn is_snapshot_id(id: &str) -> bool {
-    id.strip_prefix("snap-")
-        .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric()))
+/// NVMe disks are there whether they are mapped or not; older ones only if they are. What is mapped beyond what the
+/// type has is ignored, as EC2 does.
+fn instance_store(mappings: &[Mapping], instance_type: &InstanceType) -> Vec<InstanceStore> {
+    let Some(store) = instance_type.store else { return Vec::new() };
+    let mapped = |number: u32| {
+        let is_it =
+            |mapping: &&Mapping| matches!(mapping.device, Device::Ephemeral(n) if u32::from(n) == number);
+        mappings.iter().find(is_it).map(|mapping| mapping.device_name.clone())
+    };
+    let disk = |number: u32| InstanceStore {
+        device_name: mapped(number),
+        virtual_name: format!("ephemeral{number}"),
+        size_gib: store.gigabytes.saturating_mul(1_000_000_000) >> 30,
+    };
+    (0..store.count).map(disk).filter(|disk| instance_type.nvme || disk.device_name.is_some()).collect()
+}
+
+/// EC2's defaults, and those that an image with ImdsSupport brings.
+fn metadata_options(image: &Image) -> MetadataOptions {
+    let v2 = image.imds_support.as_deref() == Some("v2.0");
+    MetadataOptions {
+        http_tokens: if v2 { "required" } else { "optional" },
+        http_put_response_hop_limit: if v2 { 2 } else { 1 },
+        http_endpoint: "enabled",
+        http_protocol_ipv6: "disabled",
+        instance_metadata_tags: "disabled",
+    }
 }
 
 #[cfg(test)]

@@ -30,10 +30,15 @@ pub use queue::{Completion, Fault, Op, Queue, Request};
 pub use volume::Volume;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a disk's sizes and addresses are multiples of.
 pub const SECTOR: u64 = 512;
+
+/// The size in bytes of what a disk file holds, if it can be a volume's base.
+pub fn disk_size(base: &Path) -> Result<u64, StorageError> {
+    base::Base::open(base).map(|base| base.size())
+}
 
 /// Why a volume cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! A failed run in words: what is wrong, why, and what to do about it.
 
 use crate::exit::Code;
+use serde::Serialize;
 use std::error::Error;
 
 /// What ends a run, and how it is told: `error: …`, `caused by: …`, `hint: …`.
@@ -11,11 +12,21 @@ pub(crate) struct Failure {
     /// From the outermost to the innermost; none repeats the one before it.
     pub(crate) causes: Vec<String>,
     pub(crate) hint: Option<String>,
+    /// Where EC2 would refuse the launch, too: its error.
+    pub(crate) ec2: Option<Ec2Error>,
+}
+
+/// An error in EC2's shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Ec2Error {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
 }
 
 impl Failure {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into(), causes: Vec::new(), hint: None }
+        Failure { code, message: message.into(), causes: Vec::new(), hint: None, ec2: None }
     }
 
     /// Adds an error and all that it says of its own causes.
@@ -30,6 +41,11 @@ impl Failure {
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failure {
         self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn ec2(mut self, code: &'static str, message: impl Into<String>) -> Failure {
+        self.ec2 = Some(Ec2Error { code, message: message.into() });
         self
     }
 

@@ -5,11 +5,8 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use std::fmt::Write;
 use std::io;
 
-/// The shape that a launch has when nobody asks for another.
-const DEFAULT_TYPE: &str = "t3.micro";
-
-pub(crate) fn new() -> io::Result<Identity> {
-    Ok(from_random(random()?))
+pub(crate) fn new(instance_type: &str) -> io::Result<Identity> {
+    Ok(from_random(random()?, instance_type))
 }
 
 /// A new volume id.
@@ -36,7 +33,7 @@ fn id(prefix: &str, bytes: [u8; 8]) -> String {
     text
 }
 
-fn from_random(random: [u8; 48]) -> Identity {
+fn from_random(random: [u8; 48], instance_type: &str) -> Identity {
     let [digits, uuid, generation] = [0, 16, 32].map(|at| {
         let mut part = [0; 16];
         part.iter_mut().zip(random.iter().skip(at)).for_each(|(to, from)| *to = *from);
@@ -49,7 +46,7 @@ fn from_random(random: [u8; 48]) -> Identity {
     uuid.iter_mut()
         .zip([0xec, 0x20 | (second & 0x0f)].into_iter().chain(rest))
         .for_each(|(to, from)| *to = from);
-    Identity { instance_id, instance_type: DEFAULT_TYPE.to_owned(), uuid, generation }
+    Identity { instance_id, instance_type: instance_type.to_owned(), uuid, generation }
 }
 
 #[cfg(test)]
@@ -58,7 +55,7 @@ mod tests {
 
     #[test]
     fn ids_have_ec2_s_shape_and_differ() {
-        let (one, other) = (new().unwrap(), new().unwrap());
+        let (one, other) = (new("t3.micro").unwrap(), new("t3.micro").unwrap());
         assert_eq!(one.instance_id.len(), "i-0123456789abcdef0".len());
         assert_eq!((one.uuid[0], one.uuid[1] >> 4), (0xec, 2), "begins with ec2");
         assert_ne!(one.instance_id, other.instance_id);
@@ -69,9 +66,10 @@ mod tests {
     #[test]
     fn every_random_byte_counts() {
         let random: [u8; 48] = std::array::from_fn(|i| u8::try_from(i).unwrap());
-        let identity = from_random(random);
+        let identity = from_random(random, "m5.large");
         assert_eq!(identity.instance_id, "i-00001020304050607");
         assert_eq!(identity.uuid[..4], [0xec, 0x21, 18, 19]);
         assert_eq!(identity.generation[15], 47);
+        assert_eq!(identity.instance_type, "m5.large");
     }
 }

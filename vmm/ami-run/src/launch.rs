@@ -20,18 +20,23 @@ use std::time::Instant;
 /// Launches and follows one guest.
 pub(crate) fn run(args: &Launch, bare: bool) -> Report {
     let started = ui::start();
-    let plan = match plan::plan(args, bare) {
+    let mut plan = match plan::plan(args, bare) {
+        Ok(plan) if args.dry_run => return Report::planned(args, &plan.launch),
         Ok(plan) => plan,
         Err(failure) => return Report::refused(args, None, failure),
     };
     let image_id = plan.launch.image_id.clone();
-    match run_plan(args, &plan, started) {
+    let ended = plan.adapt().and_then(|()| run_plan(args, &plan, started));
+    let warnings = plan.launch.warnings;
+    match ended {
         Ok(ended) => Report::ended(args, image_id, &ended),
         Err(failure) => Report::refused(args, image_id, failure),
     }
+    .warned(warnings)
 }
 
 fn run_plan(args: &Launch, plan: &Plan, started: Instant) -> Result<Ended, Failure> {
+    plan.check_memory(args)?;
     let disks = plan.open_disks()?;
     let boot = boot(&plan.start)?;
     host::check_kvm(args.force)?;
@@ -39,12 +44,16 @@ fn run_plan(args: &Launch, plan: &Plan, started: Instant) -> Result<Ended, Failu
     if let Some(assumption) = plan.assumption() {
         ui::status("assuming", &assumption);
     }
+    for warning in &plan.launch.warnings {
+        ui::status("warning", &format!("{}: {}", warning.code, warning.message));
+    }
     ui::status("booting", &plan.shape());
     // From here on the end comes by signal only through the session, which cleans up.
     let signals = Signals::block().map_err(|cause| io_failure("take over signals", &cause))?;
     let memory = plan.launch.memory_mib << 20;
     let spec = Spec {
-        identity: identity::new().map_err(|cause| io_failure("get random numbers", &cause))?,
+        identity: identity::new(&plan.launch.instance_type.name)
+            .map_err(|cause| io_failure("get random numbers", &cause))?,
         cpus: plan.launch.cpus,
         memory,
         disks,

@@ -12,6 +12,7 @@ mod failure;
 mod host;
 mod identity;
 mod launch;
+mod mappings;
 mod outputs;
 mod panic;
 mod plan;

@@ -1,17 +1,22 @@
 //! From the command line to everything that this launch decided. What the user got wrong is told here, before
 //! anything is opened that costs time or leaves a trace.
 
-use crate::args::Launch;
+use crate::args::{Launch, MAX_CPUS};
 use crate::exit::Code;
 use crate::failure::Failure;
-use crate::source::{self, Source};
-use crate::{host, identity, snapshots};
-use ami_run_image::{Architecture, Image, Interface as PlannedInterface, LaunchPlan, PlannedVolume, Shape};
+use crate::snapshots::{self, Places};
+use crate::source::{self, ASSUMED_SNAPSHOT, Source};
+use crate::{host, identity, mappings};
+use ami_run_image::{
+    Architecture, BootMode, Image, ImageBootMode, Interface as PlannedInterface, LaunchPlan, PlannedVolume,
+    Refusal, Request, Warning,
+};
 use ami_run_machine::{Disk, Interface, MAX_VOLUMES};
 use ami_run_storage::{StorageError, Volume};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 const GIB: u64 = 1 << 30;
 
@@ -21,11 +26,18 @@ pub(crate) struct Plan {
     /// What is launched, for people: the image's id or the file's name.
     pub(crate) name: String,
     pub(crate) launch: LaunchPlan,
-    /// In the order of the launch plan's volumes; none for a volume that starts empty.
-    pub(crate) disks: Vec<Option<PathBuf>>,
     pub(crate) start: Start,
-    /// No image described the disk.
-    bare_disk: bool,
+    kind: Kind,
+}
+
+/// What was named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Image,
+    /// A disk that no image describes.
+    Disk,
+    /// A kernel by itself.
+    Kernel,
 }
 
 /// What runs first.
@@ -37,36 +49,110 @@ pub(crate) enum Start {
 
 /// Decides a launch.
 pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
-    let start = start(args);
-    host::check_memory(args.memory)?;
-    let source = args.image.as_deref().map(|path| source::open(path, bare)).transpose()?;
-    let interface = args.disk_interface.chosen();
-    let shape = Shape { cpus: args.cpus, memory_mib: args.memory, interface };
-    match source {
-        None => no_image(args, shape, start),
-        Some(Source::Disk(path)) => disk(args, shape, start, path),
-        Some(Source::Description { image, name, folder }) => {
-            let launch = launch(&image, &name, shape)?;
-            let ids: Vec<_> = launch.volumes.iter().filter_map(|v| v.snapshot_id.as_deref()).collect();
-            snapshots::check(&args.snapshots, &ids)?;
-            let find = |id: &String| snapshots::find(id, &args.snapshots, &folder);
-            let files = launch.volumes.iter().map(|v| v.snapshot_id.as_ref().map(find).transpose());
-            let disks = files.collect::<Result<_, _>>()?;
-            let name = launch.image_id.clone().unwrap_or(name);
-            Ok(Plan { name, launch, disks, start, bare_disk: false })
-        }
+    let wanted = args.image_id.as_deref();
+    let source = args.image.as_deref().map(|path| source::open(path, bare, wanted)).transpose()?;
+    let mut named = Named::new(args, source);
+    let launch = named.decide(args)?;
+    if named.kind == Kind::Image
+        && let Some(id) = &launch.image_id
+    {
+        named.name.clone_from(id);
     }
+    let mut plan = Plan { name: named.name, launch, start: start(args), kind: named.kind };
+    plan.warn_of_less();
+    Ok(plan)
 }
 
-fn launch(image: &Image, name: &str, shape: Shape) -> Result<LaunchPlan, Failure> {
-    let launch =
-        ami_run_image::plan(image, this_computer()?, shape).map_err(|cause| source::refuse(name, &cause))?;
-    let count = launch.volumes.len();
-    if count > MAX_VOLUMES {
-        let message = format!("{name} maps {count} volumes, and a machine has places for {MAX_VOLUMES}");
-        return Err(Failure::new(Code::Refused, message));
+/// What the command line names, looked into.
+struct Named {
+    kind: Kind,
+    name: String,
+    image: Image,
+    /// Where snapshots are looked for.
+    folder: PathBuf,
+    /// A disk that no image describes.
+    disk: Option<PathBuf>,
+}
+
+impl Named {
+    fn new(args: &Launch, source: Option<Source>) -> Named {
+        match source {
+            Some(Source::Description { image, name, folder }) => {
+                Named { kind: Kind::Image, name, image: *image, folder, disk: None }
+            }
+            Some(Source::Disk(path)) => {
+                let (name, folder) = (path.display().to_string(), source::folder_of(&path));
+                Named { kind: Kind::Disk, name, image: source::assumed_image(), folder, disk: Some(path) }
+            }
+            None => {
+                let name =
+                    args.kernel.as_ref().map(|kernel| kernel.display().to_string()).unwrap_or_default();
+                let folder = PathBuf::from(".");
+                Named { kind: Kind::Kernel, name, image: source::assumed_image(), folder, disk: None }
+            }
+        }
     }
-    Ok(launch)
+
+    fn decide(&self, args: &Launch) -> Result<LaunchPlan, Failure> {
+        let mappings = mappings::read(&args.block_device_mappings)?;
+        let request = Request {
+            host: this_computer()?,
+            instance_type: args.instance_type.as_deref(),
+            cpus: args.cpus,
+            memory_mib: args.memory,
+            boot_mode: args.boot_mode,
+            mappings: &mappings,
+            interface: args.disk_interface.chosen(),
+            account_id: args.account_id.as_deref(),
+            now: SystemTime::now(),
+        };
+        let refuse = |refusal: Refusal| source::refuse_launch(&self.name, &refusal);
+        let mut launch = ami_run_image::plan(&self.image, &request).map_err(refuse)?;
+        if self.kind == Kind::Kernel {
+            launch.volumes.retain(|volume| !volume.root);
+        }
+        if self.kind != Kind::Image {
+            // Nobody has said anything about the drivers on such a disk.
+            launch.warnings.retain(|warning| warning.code != "EnaSupport");
+        }
+        let count = launch.volumes.len();
+        if count > MAX_VOLUMES {
+            let message =
+                format!("{} maps {count} volumes, and a machine has places for {MAX_VOLUMES}", self.name);
+            return Err(Failure::new(Code::Refused, message));
+        }
+        self.find_snapshots(args, &mut launch.volumes)?;
+        Ok(launch)
+    }
+
+    fn find_snapshots(&self, args: &Launch, volumes: &mut [PlannedVolume]) -> Result<(), Failure> {
+        let assumed = |id: &&str| self.disk.is_some() && *id == ASSUMED_SNAPSHOT;
+        let ids = volumes.iter().filter_map(|volume| volume.snapshot_id.as_deref());
+        let ids: Vec<_> = ids.filter(|id| !assumed(id)).collect();
+        snapshots::check(&args.snapshots, &ids)?;
+        let places = Places {
+            given: &args.snapshots,
+            image: &self.image,
+            folder: &self.folder,
+            external: args.allow_external_files,
+        };
+        for volume in volumes {
+            let file = match (&volume.snapshot_id, &self.disk) {
+                (None, _) => continue,
+                (Some(_), Some(disk)) if volume.root => disk.clone(),
+                (Some(id), _) => snapshots::find(id, &places)?,
+            };
+            let size = ami_run_storage::disk_size(&file).map_err(|cause| {
+                unusable(&format!("{} as volume {}", file.display(), volume.device_name), &cause)
+            })?;
+            volume.found(file, size).map_err(|refusal| source::refuse_launch(&self.name, &refusal))?;
+            if self.disk.is_some() && volume.root {
+                // The file is all that there is: its snapshot has no name.
+                volume.snapshot_id = None;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn this_computer() -> Result<Architecture, Failure> {
@@ -74,22 +160,6 @@ fn this_computer() -> Result<Architecture, Failure> {
         let arch = std::env::consts::ARCH;
         Failure::new(Code::Host, format!("this computer is {arch}: EC2 has x86_64 and arm64"))
     })
-}
-
-fn disk(args: &Launch, shape: Shape, start: Start, path: PathBuf) -> Result<Plan, Failure> {
-    snapshots::check(&args.snapshots, &[])?;
-    let name = path.display().to_string();
-    let launch = launch(&source::assumed_image(), &name, shape)?;
-    Ok(Plan { name, launch, disks: vec![Some(path)], start, bare_disk: true })
-}
-
-/// A kernel by itself: the machine has no disk.
-fn no_image(args: &Launch, shape: Shape, start: Start) -> Result<Plan, Failure> {
-    snapshots::check(&args.snapshots, &[])?;
-    let name = args.kernel.as_ref().map_or_else(String::new, |kernel| kernel.display().to_string());
-    let mut launch = launch(&source::assumed_image(), &name, shape)?;
-    launch.volumes.clear();
-    Ok(Plan { name, launch, disks: Vec::new(), start, bare_disk: false })
 }
 
 fn start(args: &Launch) -> Start {
@@ -107,7 +177,72 @@ impl Plan {
     /// What nobody said and was taken for granted, if anything.
     pub(crate) fn assumption(&self) -> Option<String> {
         let (arch, mode, root) = (self.launch.architecture, self.launch.boot_mode, source::ASSUMED_ROOT);
-        self.bare_disk.then(|| format!("{} is for {arch}, {mode}, root volume {root} only", self.name))
+        match self.kind {
+            Kind::Disk => Some(format!("{} is for {arch}, {mode}, root volume {root} only", self.name)),
+            Kind::Image if self.launch.type_by_default => Some(format!(
+                "instance type {}: --instance-type chooses another",
+                self.launch.instance_type.name
+            )),
+            Kind::Image | Kind::Kernel => None,
+        }
+    }
+
+    /// Warns where this version does less than EC2.
+    fn warn_of_less(&mut self) {
+        let launch = &mut self.launch;
+        let mut warn = |code, message: String| launch.warnings.push(Warning { code, message });
+        if !launch.instance_store.is_empty() {
+            let (name, count) = (&launch.instance_type.name, launch.instance_store.len());
+            warn(
+                "InstanceStore",
+                format!("{name} has {count} disks of instance store: this version attaches none"),
+            );
+        }
+        if self.starts_by_uefi() {
+            let message = match self.can_do_without_uefi() {
+                true => {
+                    "this version has no UEFI: it starts the image by legacy-bios, which uefi-preferred permits"
+                }
+                false => "this version has no UEFI, so it refuses to launch the image",
+            };
+            self.launch.warnings.push(Warning { code: "BootMode", message: message.to_owned() });
+        }
+    }
+
+    fn starts_by_uefi(&self) -> bool {
+        matches!(self.start, Start::Firmware(_)) && self.launch.boot_mode == BootMode::Uefi
+    }
+
+    fn can_do_without_uefi(&self) -> bool {
+        self.launch.architecture == Architecture::X86_64
+            && self.launch.wanted_boot_mode == Some(ImageBootMode::UefiPreferred)
+    }
+
+    /// Adapts the plan to what this version can do, or refuses it.
+    pub(crate) fn adapt(&mut self) -> Result<(), Failure> {
+        if self.launch.cpus > MAX_CPUS {
+            let (name, cpus) = (&self.launch.instance_type.name, self.launch.cpus);
+            let message = format!("{name} has {cpus} vCPUs, and a machine has {MAX_CPUS} at most");
+            return Err(Failure::new(Code::Host, message).hint("give it fewer by --cpus"));
+        }
+        if !self.starts_by_uefi() {
+            return Ok(());
+        }
+        if self.can_do_without_uefi() {
+            self.launch.boot_mode = BootMode::LegacyBios;
+            return Ok(());
+        }
+        let mut failure = Failure::new(Code::Refused, format!("cannot launch {}", self.name));
+        failure.causes = vec![
+            "BootMode: it starts by `uefi`, and this version starts images by legacy-bios only".to_owned(),
+        ];
+        Err(failure.hint("an image of BootMode legacy-bios or uefi-preferred can be launched"))
+    }
+
+    /// Refuses what this computer has no room for.
+    pub(crate) fn check_memory(&self, args: &Launch) -> Result<(), Failure> {
+        let who = if args.memory.is_some() { "--memory" } else { self.launch.instance_type.name.as_str() };
+        host::check_memory(self.launch.memory_mib, who)
     }
 
     /// The machine in brief, for the status line.
@@ -125,7 +260,7 @@ impl Plan {
 
     /// Every file that this launch reads and must not write.
     pub(crate) fn inputs(&self) -> Vec<&Path> {
-        let mut all: Vec<&Path> = self.disks.iter().flatten().map(PathBuf::as_path).collect();
+        let mut all: Vec<&Path> = self.launch.volumes.iter().filter_map(|v| v.source.as_deref()).collect();
         match &self.start {
             Start::Firmware(file) => all.extend(file.as_deref()),
             Start::Kernel { kernel, initrd, .. } => {
@@ -154,17 +289,17 @@ impl Plan {
     /// Opens every volume, root first.
     pub(crate) fn open_disks(&self) -> Result<Vec<Disk>, Failure> {
         let tops = top_folder();
-        let open = |(planned, disk): (&PlannedVolume, &Option<PathBuf>)| {
+        let open = |planned: &PlannedVolume| {
             let size = planned.size_gib.map(|gib| u64::from(gib) * GIB);
             let name = &planned.device_name;
-            let volume = match disk {
+            let volume = match &planned.source {
                 Some(file) => Volume::open(file, size, &tops)
                     .map_err(|cause| unusable(&format!("{} as volume {name}", file.display()), &cause)),
                 None => blank(size.unwrap_or_default(), name, &tops),
             };
             Ok(Disk { volume: volume?, interface: self.interface(name)? })
         };
-        self.launch.volumes.iter().zip(&self.disks).map(open).collect()
+        self.launch.volumes.iter().map(open).collect()
     }
 }
 

@@ -2,9 +2,10 @@
 
 use crate::args::{Launch, Output};
 use crate::exit::Code;
-use crate::failure::Failure;
+use crate::failure::{Ec2Error, Failure};
 use crate::session::{Cause, Ended, Last, signal_name};
 use crate::{host, ui};
+use ami_run_image::{LaunchPlan, Warning};
 use ami_run_machine::{ErrorKind, Exit, MachineError};
 use serde::Serialize;
 use std::io;
@@ -23,6 +24,9 @@ pub(crate) struct Report {
     waited: Vec<Waited>,
     /// None where they explain nothing.
     last_lines: Option<Vec<String>>,
+    warnings: Vec<Warning>,
+    /// With `--dry-run`, what is said instead of a result.
+    plan: Option<String>,
 }
 
 /// One `--wait-for`.
@@ -46,6 +50,8 @@ struct Json<'a> {
     instance_seconds: f64,
     waited_for: &'a [Waited],
     console_log: Option<&'a Path>,
+    warnings: &'a [Warning],
+    error: Option<&'a Ec2Error>,
 }
 
 impl Report {
@@ -60,7 +66,40 @@ impl Report {
             seconds: 0.0,
             waited: args.wait_for.iter().map(|pattern| unseen(&pattern.text)).collect(),
             last_lines: None,
+            warnings: Vec::new(),
+            plan: None,
         }
+    }
+
+    /// What a launch would do.
+    pub(crate) fn planned(args: &Launch, plan: &LaunchPlan) -> Report {
+        let shown = match args.output {
+            Output::Text => Ok(ui::clean(plan.text().trim_end())),
+            Output::Json => plan.json(),
+        };
+        match shown {
+            Ok(shown) => Report {
+                reason: "DryRun",
+                outcome: Ok(String::new()),
+                image_id: plan.image_id.clone(),
+                console_log: None,
+                seconds: 0.0,
+                waited: Vec::new(),
+                last_lines: None,
+                warnings: Vec::new(),
+                plan: Some(shown),
+            },
+            // A path that is not UTF-8 has no place in JSON.
+            Err(cause) => {
+                let failure = Failure::new(Code::Refused, "the plan cannot be written as JSON");
+                Report::refused(args, plan.image_id.clone(), failure.because(&cause))
+            }
+        }
+    }
+
+    /// Adds what the launch was warned of.
+    pub(crate) fn warned(self, warnings: Vec<Warning>) -> Report {
+        Report { warnings, ..self }
     }
 
     pub(crate) fn ended(args: &Launch, image_id: Option<String>, ended: &Ended) -> Report {
@@ -85,12 +124,17 @@ impl Report {
                 })
                 .collect(),
             last_lines: telling.then(|| ended.transcript.last_lines(LAST_LINES)),
+            warnings: Vec::new(),
+            plan: None,
         }
     }
 
     /// Says it, and gives the exit code.
     pub(crate) fn tell(&self, output: Output) -> Code {
         let mut code = Code::Success;
+        if let Some(plan) = &self.plan {
+            return said(ui::result(plan), code);
+        }
         match &self.outcome {
             Ok(message) => ui::status("stopped", message),
             Err(failure) => {
@@ -101,13 +145,8 @@ impl Report {
                 code = failure.code;
             }
         }
-        if output == Output::Json
-            && let Err(cause) = self.json(code).and_then(|json| ui::result(&json))
-        {
-            let failure = Failure::new(Code::Host, "cannot write the result to standard output");
-            ui::failure(&failure.because(&cause));
-            // What went wrong before is the graver news.
-            code = if code == Code::Success { Code::Host } else { code };
+        if output == Output::Json {
+            return said(self.json(code).and_then(|json| ui::result(&json)), code);
         }
         code
     }
@@ -122,9 +161,20 @@ impl Report {
             instance_seconds: self.seconds,
             waited_for: &self.waited,
             console_log: self.console_log.as_deref(),
+            warnings: &self.warnings,
+            error: self.outcome.as_ref().err().and_then(|failure| failure.ec2.as_ref()),
         });
         Ok(json?)
     }
+}
+
+/// The exit code, after the result was written or not.
+fn said(written: io::Result<()>, code: Code) -> Code {
+    let Err(cause) = written else { return code };
+    let failure = Failure::new(Code::Host, "cannot write the result to standard output");
+    ui::failure(&failure.because(&cause));
+    // What went wrong before is the graver news.
+    if code == Code::Success { Code::Host } else { code }
 }
 
 /// The reason of a run in which no guest ran.

@@ -1,35 +1,92 @@
-//! Which disk file holds a snapshot: what `--snapshot` says, else a file beside image.json.
+//! Which disk file holds a snapshot: what `--snapshot` says, else a `File` member of image.json, else a file beside it.
 
 use crate::exit::Code;
 use crate::failure::Failure;
 use crate::values::SnapshotFile;
-use std::path::{Path, PathBuf};
+use ami_run_image::{Image, Snapshot, code};
+use std::path::{Component, Path, PathBuf};
 
 /// What a raw disk file beside image.json may be called.
 const RAW: [&str; 2] = ["raw", "img"];
 /// Formats whose files are known to lie there, but that cannot be read yet.
 const LATER: [&str; 3] = ["qcow2", "vmdk", "vhd"];
 
+/// Where snapshots are looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places<'a> {
+    pub(crate) given: &'a [SnapshotFile],
+    pub(crate) image: &'a Image,
+    /// That of image.json.
+    pub(crate) folder: &'a Path,
+    /// `File` members may name any file.
+    pub(crate) external: bool,
+}
+
 /// Finds the disk file of snapshot `id`.
-pub(crate) fn find(id: &str, given: &[SnapshotFile], folder: &Path) -> Result<PathBuf, Failure> {
-    if let Some(named) = given.iter().find(|one| one.id == id) {
+pub(crate) fn find(id: &str, places: &Places<'_>) -> Result<PathBuf, Failure> {
+    if let Some(named) = places.given.iter().find(|one| one.id == id) {
         return Ok(named.file.clone());
     }
-    let beside = |extension: &&str| folder.join(format!("{id}.{extension}"));
-    let places: Vec<_> = RAW.iter().map(beside).collect();
+    let is_it = |one: &&Snapshot| one.snapshot_id.as_deref() == Some(id);
+    let listed = places.image.snapshots.as_deref().unwrap_or_default().iter().find(is_it);
+    if let Some(file) = listed.and_then(|one| one.file.as_deref()) {
+        return listed_file(id, Path::new(file), places);
+    }
+    let beside = |extension: &&str| places.folder.join(format!("{id}.{extension}"));
+    let raw: Vec<_> = RAW.iter().map(beside).collect();
     // A file that is there but cannot be opened is found: opening it tells why.
-    if let Some(found) = places.iter().find(|path| path.symlink_metadata().is_ok()) {
+    if let Some(found) = raw.iter().find(|path| path.symlink_metadata().is_ok()) {
         return Ok(found.clone());
     }
     if let Some(other) = LATER.iter().map(beside).find(|path| path.is_file()) {
         return Err(unsupported(id, &other));
     }
-    let mut failure = Failure::new(Code::Refused, format!("no disk file holds snapshot {id}"));
+    Err(nowhere(id, &raw, places.image))
+}
+
+/// A file that image.json names: whoever wrote it chooses what the guest can read, so only from its own folder.
+fn listed_file(id: &str, file: &Path, places: &Places<'_>) -> Result<PathBuf, Failure> {
+    let path = places.folder.join(file);
+    if places.external {
+        return Ok(path);
+    }
+    let refuse = |why: &str| {
+        let message = format!("Snapshots: the File of {id}, {}, is {why}", file.display());
+        Failure::new(Code::Refused, message)
+            .hint(format!("--allow-external-files permits it; --snapshot {id}=FILE names a file by hand"))
+    };
+    if file.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(refuse("not inside image.json's folder"));
+    }
+    // What a symbolic link hides is outside, too. A file that is not there is told when it is opened.
+    match (path.canonicalize(), places.folder.canonicalize()) {
+        (Ok(real), Ok(folder)) if !real.starts_with(&folder) => {
+            Err(refuse("a link to outside of image.json's folder"))
+        }
+        _ => Ok(path),
+    }
+}
+
+/// Where it was looked for, and how to get it.
+fn nowhere(id: &str, places: &[PathBuf], image: &Image) -> Failure {
+    let message = format!("no disk file holds snapshot {id}");
+    let mut failure = Failure::new(Code::Refused, message);
+    failure = failure.ec2(code::INVALID_SNAPSHOT_NOT_FOUND, format!("The snapshot '{id}' does not exist."));
     failure.causes = places.iter().map(|path| format!("there is no {}", path.display())).collect();
-    Err(failure.hint(format!(
-        "`coldsnap download {id} {}` gets it from your account; --snapshot {id}=FILE uses another file",
-        places.first().map_or(PathBuf::from(id), Clone::clone).display()
-    )))
+    if image.product_codes.as_ref().is_some_and(|codes| !codes.is_empty()) {
+        return failure.hint(format!(
+            "the image is from the Marketplace, whose snapshots cannot be downloaded; --snapshot {id}=FILE names a \
+             disk file that you have"
+        ));
+    }
+    let to = places.first().map_or(PathBuf::from(id), Clone::clone);
+    let image = image.image_id.as_deref().unwrap_or("ami-…");
+    failure.hint(format!(
+        "`coldsnap download {id} {}` gets it from your account; --snapshot {id}=FILE names another file.\n\
+         If the download is denied, the snapshot is not yours: `aws ec2 copy-image --source-image-id {image}` makes a \
+         copy that is, or launch the image once and take `aws ec2 create-snapshot` of its volume",
+        to.display()
+    ))
 }
 
 /// `--snapshot` names each snapshot once, and only such as the image has.
@@ -65,32 +122,80 @@ fn unsupported(id: &str, found: &Path) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     fn given(id: &str, file: &str) -> SnapshotFile {
         SnapshotFile { id: id.to_owned(), file: PathBuf::from(file) }
     }
 
-    #[test]
-    fn the_option_wins_over_the_folder_and_raw_over_img() {
-        let folder = tempfile::tempdir().unwrap();
-        let img = folder.path().join("snap-1.img");
-        std::fs::write(&img, "").unwrap();
-        assert_eq!(find("snap-1", &[], folder.path()).unwrap(), img);
-        let raw = folder.path().join("snap-1.raw");
-        std::fs::write(&raw, "").unwrap();
-        assert_eq!(find("snap-1", &[given("snap-2", "y")], folder.path()).unwrap(), raw);
-        assert_eq!(find("snap-1", &[given("snap-1", "x")], folder.path()).unwrap(), PathBuf::from("x"));
+    fn look(id: &str, given: &[SnapshotFile], image: &Image, folder: &Path) -> Result<PathBuf, Failure> {
+        find(id, &Places { given, image, folder, external: false })
+    }
+
+    /// An image whose Snapshots name this file.
+    fn listing(file: &str) -> Image {
+        let listed = Snapshot {
+            snapshot_id: Some("snap-1".to_owned()),
+            file: Some(file.to_owned()),
+            ..Snapshot::default()
+        };
+        Image { snapshots: Some(vec![listed]), ..Image::default() }
     }
 
     #[test]
-    fn what_is_not_found_says_where_it_was_looked_for() {
+    fn the_option_wins_over_the_folder_and_raw_over_img() {
         let folder = tempfile::tempdir().unwrap();
-        let told = find("snap-1", &[], folder.path()).unwrap_err();
-        assert_eq!(told.causes.len(), 2);
+        let look = |given: &[SnapshotFile]| look("snap-1", given, &Image::default(), folder.path()).unwrap();
+        let img = folder.path().join("snap-1.img");
+        std::fs::write(&img, "").unwrap();
+        assert_eq!(look(&[]), img);
+        let raw = folder.path().join("snap-1.raw");
+        std::fs::write(&raw, "").unwrap();
+        assert_eq!(look(&[given("snap-2", "y")]), raw);
+        assert_eq!(look(&[given("snap-1", "x")]), PathBuf::from("x"));
+    }
+
+    #[test]
+    fn a_listed_file_wins_over_one_beside_and_stays_inside_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("inside");
+        std::fs::create_dir(&inside).unwrap();
+        for file in ["root.raw", "inside/root.raw", "inside/snap-1.raw"] {
+            std::fs::write(folder.path().join(file), "").unwrap();
+        }
+        symlink("../root.raw", inside.join("link.raw")).unwrap();
+        symlink("root.raw", inside.join("near.raw")).unwrap();
+        for file in ["root.raw", "./root.raw", "near.raw", "not-there.raw"] {
+            assert_eq!(look("snap-1", &[], &listing(file), &inside).unwrap(), inside.join(file), "{file}");
+        }
+        let absolute = inside.join("root.raw").display().to_string();
+        for file in ["../root.raw", "a/../../root.raw", absolute.as_str(), "link.raw", "/etc/passwd"] {
+            let refused = look("snap-1", &[], &listing(file), &inside).unwrap_err();
+            assert!(refused.message.contains("image.json's folder"), "{file}: {}", refused.message);
+            let image = listing(file);
+            let places = Places { given: &[], image: &image, folder: &inside, external: true };
+            assert_eq!(find("snap-1", &places).unwrap(), inside.join(file), "{file}");
+        }
+        let option = [given("snap-1", "x")];
+        assert_eq!(look("snap-1", &option, &listing("../root.raw"), &inside).unwrap(), PathBuf::from("x"));
+    }
+
+    #[test]
+    fn what_is_not_found_says_where_it_was_looked_for_and_how_to_get_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = Image { image_id: Some("ami-1".to_owned()), ..Image::default() };
+        let told = look("snap-1", &[], &image, folder.path()).unwrap_err();
+        assert_eq!((told.causes.len(), told.ec2.unwrap().code), (2, "InvalidSnapshot.NotFound"));
         assert!(told.causes[1].ends_with("/snap-1.img"), "{:?}", told.causes);
-        assert!(told.hint.unwrap().contains("coldsnap download snap-1 "));
+        let hint = told.hint.unwrap();
+        for way in ["coldsnap download snap-1 ", "copy-image --source-image-id ami-1", "create-snapshot"] {
+            assert!(hint.contains(way), "{hint}");
+        }
+        let sold = Image { product_codes: Some(vec![Default::default()]), ..image };
+        let hint = look("snap-1", &[], &sold, folder.path()).unwrap_err().hint.unwrap();
+        assert!(hint.contains("Marketplace") && !hint.contains("coldsnap"), "{hint}");
         std::fs::write(folder.path().join("snap-1.qcow2"), "").unwrap();
-        let told = find("snap-1", &[], folder.path()).unwrap_err();
+        let told = look("snap-1", &[], &sold, folder.path()).unwrap_err();
         assert!(told.hint.unwrap().contains("qemu-img convert -O raw "));
     }
 

@@ -4,7 +4,7 @@ use crate::alike;
 use crate::args::verb_names;
 use crate::exit::Code;
 use crate::failure::Failure;
-use ami_run_image::{BlockDeviceMapping, EbsBlockDevice, Image, ImageError};
+use ami_run_image::{BlockDeviceMapping, EbsBlockDevice, Image, ImageError, Refusal, not_json};
 use ami_run_storage::Opened;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Read, Seek as _};
@@ -23,17 +23,18 @@ pub(crate) const ASSUMED_SNAPSHOT: &str = "snap-0";
 pub(crate) enum Source {
     /// `folder` is where its snapshots are looked for.
     Description {
-        image: Image,
+        image: Box<Image>,
         name: String,
         folder: PathBuf,
     },
     Disk(PathBuf),
 }
 
-/// Opens what the command line names. `bare`: the verb was left out, so the name may be a mistyped verb.
-pub(crate) fn open(path: &Path, bare: bool) -> Result<Source, Failure> {
+/// Opens what the command line names. `bare`: the verb was left out, so the name may be a mistyped verb. `wanted` is
+/// the id of the image to take from a description.
+pub(crate) fn open(path: &Path, bare: bool, wanted: Option<&str>) -> Result<Source, Failure> {
     if path == Path::new("-") {
-        return from_standard_input();
+        return from_standard_input(wanted);
     }
     let mut file = match ami_run_storage::open(path).map_err(|cause| missing(path, bare, &cause))? {
         Opened::Data(file) => file,
@@ -44,11 +45,14 @@ pub(crate) fn open(path: &Path, bare: bool) -> Result<Source, Failure> {
     }
     let bytes = file.rewind().and_then(|()| read_all(file)).map_err(|cause| unreadable(path, &cause))?;
     let name = path.display().to_string();
-    let folder = match path.parent() {
+    Ok(Source::Description { image: parse(&bytes, &name, wanted)?, name, folder: folder_of(path) })
+}
+
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
-    };
-    Ok(Source::Description { image: parse(&bytes, &name)?, name, folder })
+    }
 }
 
 /// The image that is assumed for a disk that none describes.
@@ -66,16 +70,30 @@ pub(crate) fn assumed_image() -> Image {
     }
 }
 
-/// An image that cannot be launched, and which file says so.
-pub(crate) fn refuse(name: &str, cause: &ImageError) -> Failure {
+/// A file that holds no image.
+fn refuse(name: &str, cause: &ImageError) -> Failure {
     let failure = Failure::new(Code::Refused, format!("cannot launch {name}")).because(cause);
-    match cause.hint() {
+    let failure = match cause.code() {
+        Some(code) => failure.ec2(code, cause.to_string()),
+        None => failure,
+    };
+    with_hint(failure, cause.hint().as_deref())
+}
+
+/// An image that EC2 would not launch.
+pub(crate) fn refuse_launch(name: &str, cause: &Refusal) -> Failure {
+    let failure = Failure::new(Code::Refused, format!("cannot launch {name}")).because(cause);
+    with_hint(failure.ec2(cause.code, cause.message.as_str()), cause.hint.as_deref())
+}
+
+fn with_hint(failure: Failure, hint: Option<&str>) -> Failure {
+    match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
 }
 
-fn from_standard_input() -> Result<Source, Failure> {
+fn from_standard_input(wanted: Option<&str>) -> Result<Source, Failure> {
     let name = "standard input".to_owned();
     let stdin = io::stdin();
     if stdin.is_terminal() {
@@ -83,15 +101,15 @@ fn from_standard_input() -> Result<Source, Failure> {
         return Err(failure.hint("pipe it in: aws ec2 describe-images --image-ids ami-… | ami-run -"));
     }
     let bytes = read_all(stdin.lock()).map_err(|cause| unreadable(Path::new(&name), &cause))?;
-    Ok(Source::Description { image: parse(&bytes, &name)?, name, folder: PathBuf::from(".") })
+    Ok(Source::Description { image: parse(&bytes, &name, wanted)?, name, folder: PathBuf::from(".") })
 }
 
-fn parse(bytes: &[u8], name: &str) -> Result<Image, Failure> {
+fn parse(bytes: &[u8], name: &str, wanted: Option<&str>) -> Result<Box<Image>, Failure> {
     if bytes.is_empty() {
         let failure = Failure::new(Code::Refused, format!("{name} is empty"));
         return Err(failure.hint("`aws ec2 describe-images --image-ids ami-… --output json` writes an image"));
     }
-    ami_run_image::parse(bytes).map_err(|cause| refuse(name, &cause))
+    ami_run_image::parse(bytes, wanted).map(Box::new).map_err(|cause| refuse(name, &cause))
 }
 
 fn read_all(from: impl Read) -> io::Result<Vec<u8>> {
@@ -103,14 +121,15 @@ fn read_all(from: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A description begins with `{`. A file called .json that does not is still no disk, but a broken description.
+/// A description begins with `{`. A file called .json that does not is still no disk, but a broken description; and so
+/// is what the AWS CLI prints in other formats.
 fn is_description(path: &Path, file: &mut File) -> io::Result<bool> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
         return Ok(true);
     }
     let mut head = Vec::new();
     file.take(MAX_INDENT).read_to_end(&mut head)?;
-    Ok(head.trim_ascii_start().first() == Some(&b'{'))
+    Ok(head.trim_ascii_start().first() == Some(&b'{') || not_json(&head).is_some())
 }
 
 fn refuse_kind(path: &Path, what: &str) -> Failure {

@@ -81,9 +81,9 @@ pub(crate) fn last_lines(lines: &[String]) {
 }
 
 /// The result on standard output, and nothing else there.
-pub(crate) fn result(json: &str) -> io::Result<()> {
+pub(crate) fn result(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{json}")?;
+    writeln!(out, "{text}")?;
     out.flush()
 }
 
@@ -133,7 +133,7 @@ fn indent(text: &str) -> String {
 }
 
 /// The text with control characters spelt out.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let plain = |c: char| c == '\n' || c == '\t' || !c.is_control();
     if text.chars().all(plain) {
         return text.to_owned();

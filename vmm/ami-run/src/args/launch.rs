@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a launch takes that says nothing else.
+/// What a launch takes that says nothing else: what the default instance types have.
 pub(crate) const DEFAULT_CPUS: u32 = 2;
 pub(crate) const DEFAULT_MEMORY_MIB: u64 = 1024;
 
@@ -200,6 +200,7 @@ pub(crate) struct Launch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ami_run_image::{Architecture, InstanceType};
 
     fn parsed(line: &str) -> Result<Launch, clap::Error> {
         Launch::try_parse_from(line.split(' '))
@@ -219,6 +220,11 @@ mod tests {
     #[test]
     fn what_is_not_said_has_its_default() {
         let launch = parsed("d").unwrap();
-        assert_eq!((launch.cpus, launch.memory), (DEFAULT_CPUS, DEFAULT_MEMORY_MIB));
+        assert_eq!((launch.cpus, launch.memory, launch.instance_type), (None, None, None));
+        for architecture in [Architecture::X86_64, Architecture::Arm64] {
+            let name = InstanceType::default_for(architecture);
+            let InstanceType { vcpus, memory_mib, .. } = InstanceType::find(name).unwrap();
+            assert_eq!((vcpus, memory_mib), (DEFAULT_CPUS, DEFAULT_MEMORY_MIB), "{name}");
+        }
     }
 }

@@ -7,7 +7,7 @@ mod doctor;
 mod launch;
 
 pub(crate) use doctor::Doctor;
-pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch};
+pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch, MAX_CPUS};
 
 use crate::exit::Code;
 use crate::failure::Failure;
@@ -194,7 +194,11 @@ mod tests {
         ];
         for (line, wanted, without) in cases {
             let Ok(Command::Launch { args, bare }) = parsed(line) else { panic!("{line}") };
-            assert_eq!((args.cpus, args.image, bare), (3, Some(PathBuf::from(wanted)), without), "{line}");
+            assert_eq!(
+                (args.cpus, args.image, bare),
+                (Some(3), Some(PathBuf::from(wanted)), without),
+                "{line}"
+            );
         }
         assert!(matches!(parsed("doctor"), Ok(Command::Doctor(_))));
     }

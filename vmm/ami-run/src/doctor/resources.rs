@@ -33,7 +33,8 @@ pub(super) fn memory(memory: &Memory) -> Check {
     };
     if total < needed {
         let remedy = "give the guest less with --memory";
-        return Check::failed(name, host::too_much_memory(needed, total)).remedy(remedy);
+        return Check::failed(name, host::too_much_memory(needed, "the default instance type", total))
+            .remedy(remedy);
     }
     let limit = limit_mib.map_or_else(String::new, |mib| format!(", and this session's limit is {mib} MiB"));
     let found = format!(

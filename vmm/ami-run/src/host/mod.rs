@@ -16,18 +16,18 @@ pub(crate) const TESTBED: &str =
 /// The last line of a hint that is about this computer.
 const DOCTOR: &str = "`ami-run doctor` checks everything that a launch needs";
 
-/// Refuses a guest with more memory than this computer has.
-pub(crate) fn check_memory(wanted_mib: u64) -> Result<(), Failure> {
+/// Refuses a guest with more memory than this computer has. `who` wants it: an option or an instance type.
+pub(crate) fn check_memory(wanted_mib: u64, who: &str) -> Result<(), Failure> {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     match mib_of(&meminfo, "MemTotal:") {
-        Some(host_mib) if wanted_mib > host_mib => Err(too_much_memory(wanted_mib, host_mib)),
+        Some(host_mib) if wanted_mib > host_mib => Err(too_much_memory(wanted_mib, who, host_mib)),
         _ => Ok(()),
     }
 }
 
-pub(crate) fn too_much_memory(wanted_mib: u64, host_mib: u64) -> Failure {
-    let message = format!("--memory: {wanted_mib} MiB is more than this computer has, {host_mib} MiB");
-    Failure::new(Code::Host, message).hint("give the guest less")
+pub(crate) fn too_much_memory(wanted_mib: u64, who: &str, host_mib: u64) -> Failure {
+    let message = format!("{who}: {wanted_mib} MiB is more than this computer has, {host_mib} MiB");
+    Failure::new(Code::Host, message).hint("give the guest less by --memory")
 }
 
 /// A line of /proc/meminfo, rounded down.
