@@ -18,17 +18,31 @@ const TIMING_LEAF: u32 = 0x4000_0010;
 /// KVM's local APIC timer runs at 1 GHz.
 const APIC_KHZ: u32 = 1_000_000;
 
-/// The entries for vCPU `id` of `count`.
-pub(crate) fn for_vcpu(
-    kvm: &Kvm,
-    id: u32,
-    count: u32,
-    tsc_khz: Option<u32>,
-) -> Result<CpuId, kvm_ioctls::Error> {
-    let supported = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
-    let deadline = kvm.check_extension(kvm_ioctls::Cap::TscDeadlineTimer);
-    let entries = edit(supported.as_slice().to_vec(), id, count, tsc_khz, deadline);
-    CpuId::from_entries(&entries).map_err(|_| kvm_ioctls::Error::new(libc::E2BIG))
+/// What KVM supports on this host. Asked once a machine: KVM runs CPUID some 70 times for an answer, and where the
+/// host is a virtual machine itself each of these is an exit.
+#[derive(Debug)]
+pub(crate) struct Supported {
+    entries: CpuId,
+    /// The TSC deadline timer, which KVM leaves out of the entries.
+    deadline: bool,
+}
+
+impl Supported {
+    pub(crate) fn ask(kvm: &Kvm) -> Result<Supported, kvm_ioctls::Error> {
+        let entries = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
+        Ok(Supported { entries, deadline: kvm.check_extension(kvm_ioctls::Cap::TscDeadlineTimer) })
+    }
+
+    /// The entries for vCPU `id` of `count`.
+    pub(crate) fn for_vcpu(
+        &self,
+        id: u32,
+        count: u32,
+        tsc_khz: Option<u32>,
+    ) -> Result<CpuId, kvm_ioctls::Error> {
+        let entries = edit(self.entries.as_slice().to_vec(), id, count, tsc_khz, self.deadline);
+        CpuId::from_entries(&entries).map_err(|_| kvm_ioctls::Error::new(libc::E2BIG))
+    }
 }
 
 fn edit(

@@ -76,6 +76,7 @@ impl Handle {
 #[derive(Debug)]
 pub struct Machine {
     kvm: Kvm,
+    supported: cpuid::Supported,
     spec: Spec,
     ram: Memory,
     rom: Option<Rom>,
@@ -96,6 +97,7 @@ impl Machine {
         if spec.memory < 2 * MIB || !spec.memory.is_multiple_of(4096) {
             return Err(MachineError::MemorySize(spec.memory));
         }
+        let supported = cpuid::Supported::ask(&kvm).map_err(MachineError::call("KVM_GET_SUPPORTED_CPUID"))?;
         let ram = Memory::new(&i440fx::ram(spec.memory))?;
         let rom = match &spec.boot {
             Boot::Firmware(image) => Some(rom(image)?),
@@ -112,7 +114,7 @@ impl Machine {
             power: Arc::default(),
             events: sender,
         };
-        Ok(Machine { kvm, spec, ram, rom, handle, events })
+        Ok(Machine { kvm, supported, spec, ram, rom, handle, events })
     }
 
     #[must_use]
@@ -220,8 +222,10 @@ impl Machine {
         for id in 0..self.spec.cpus {
             let fd = vm.vcpu(id)?;
             let khz = fd.get_tsc_khz().ok().filter(|khz| *khz != 0);
-            let leaves = cpuid::for_vcpu(&self.kvm, id, self.spec.cpus, khz)
-                .map_err(MachineError::call("KVM_GET_SUPPORTED_CPUID"))?;
+            let leaves = self
+                .supported
+                .for_vcpu(id, self.spec.cpus, khz)
+                .map_err(MachineError::call("KVM_SET_CPUID2"))?;
             fd.set_cpuid2(&leaves).map_err(MachineError::call("KVM_SET_CPUID2"))?;
             registers::set_reset_state(&fd)?;
             if let (0, Some(entry)) = (id, &entry) {
