@@ -1,0 +1,80 @@
+"""The command lines: ami-run's, and those of its peer with the same devices.
+
+ami-run has an NVMe disk, a serial port and the chipset, so that is what QEMU gets: what the guest writes to the disk
+is private in both (snapshot=on), and of the devices that -M pc adds by itself, what it can leave out is left out.
+-M microvm has no PCI: its disk is virtio-blk."""
+
+import json
+import os
+import shutil
+
+import rom
+
+# By its path, so that no search for it is timed.
+QEMU = shutil.which("qemu-system-x86_64") or "qemu-system-x86_64"
+TINY_MIB = 128
+DEBIAN_CPUS, DEBIAN_MIB = 2, 1024
+PC = "pc,hpet=off,vmport=off,smm=off,i8042=off"
+NVME = "nvme,serial=vol0123456789abcdef0"
+VIRTIO = "virtio-blk-device"
+SNAPSHOT = "snap-0123456789abcdef0"
+
+
+def write(path, content):
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+class Tiny:
+    """The tiny guests: an image with one volume, and a firmware that ends it or halts it. Files are in `folder`."""
+
+    def __init__(self, folder, program):
+        self.program = program
+        self.image, self.disk, self.ends, self.halts = (
+            os.path.join(folder, name) for name in ("image.json", f"{SNAPSHOT}.raw", "ends.rom", "halts.rom")
+        )
+        write(self.ends, rom.that_ends())
+        write(self.halts, rom.that_halts())
+        write(self.image, json.dumps(description()).encode())
+        write(self.disk, b"")
+        os.truncate(self.disk, 1 << 30)
+
+    def ami_run(self, firmware, emulated):
+        options = ["--cpus", "1", "--memory", str(TINY_MIB), "--firmware", firmware]
+        return [self.program, self.image, *options, *(["--force"] if emulated else [])]
+
+    def qemu(self, machine, device, firmware, access="snapshot=on"):
+        end = ["-bios", firmware, "-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
+        return qemu(machine, f"{self.disk},{access}", device, 1, TINY_MIB) + end
+
+
+def description():
+    """What DescribeImages would say of it: made for Nitro, so its volume is NVMe."""
+    volume = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": SNAPSHOT}}
+    return {
+        "ImageId": "ami-0123456789abcdef0",
+        "Architecture": "x86_64",
+        "VirtualizationType": "hvm",
+        "BootMode": "legacy-bios",
+        "EnaSupport": True,
+        "RootDeviceName": "/dev/xvda",
+        "RootDeviceType": "ebs",
+        "BlockDeviceMappings": [volume],
+    }
+
+
+def qemu(machine, disk, device, cpus, mib):
+    return [
+        *[QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"],
+        *["-M", machine, "-accel", "kvm", "-cpu", "host", "-smp", str(cpus), "-m", str(mib)],
+        *["-drive", f"if=none,id=root,format=raw,file={disk}", "-device", f"{device},drive=root"],
+    ]
+
+
+def debian_ami_run(program, image):
+    options = ["--cpus", str(DEBIAN_CPUS), "--memory", str(DEBIAN_MIB), "--disk-interface", "nvme"]
+    return [program, image, *options]
+
+
+def debian_qemu(disk):
+    return qemu(PC, f"{disk},snapshot=on", NVME, DEBIAN_CPUS, DEBIAN_MIB)
