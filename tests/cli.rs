@@ -13,6 +13,8 @@ mod ending;
 mod guest;
 #[path = "cli/output.rs"]
 mod output;
+#[path = "cli/plan.rs"]
+mod plan;
 #[path = "cli/run.rs"]
 mod run;
 #[path = "cli/terminal.rs"]

@@ -27,6 +27,8 @@ mod parse;
 mod plan;
 mod recognise;
 mod refusal;
+#[cfg(test)]
+mod schema_test;
 mod show;
 mod volume;
 mod warning;

@@ -1,20 +1,22 @@
-//! Fuzz targets: what a guest can do to the virtual hardware, played from bytes.
+//! Fuzz targets: what a guest can do to the virtual hardware, and files and options from strangers, played from bytes.
 //!
 //! Each target is a function of one byte string that must return: no panic, no endless loop, no memory that grows
 //! with what the bytes ask for. Numbers that run out end the play. `cargo test` plays the corpus and mutations of
-//! it; libfuzzer/ is the same for cargo-fuzz. Left out: disk-file formats and image.json, which no guest writes.
+//! it; libfuzzer/ is the same for cargo-fuzz. Left out: disk-file formats, which no guest writes.
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a host without memory or temporary files ends the run, in words")]
 
 mod chips;
 mod fw_cfg;
 mod host;
+mod image;
 mod input;
 mod pci_config;
 mod virtio_block;
 
 pub use chips::{cmos, power, serial};
 pub use fw_cfg::fw_cfg;
+pub use image::{image_json, mappings};
 pub use pci_config::pci_config;
 pub use virtio_block::virtio_block;
 
@@ -22,9 +24,11 @@ pub use virtio_block::virtio_block;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("cmos", cmos),
     ("fw_cfg", fw_cfg),
+    ("image_json", image_json),
+    ("mappings", mappings),
     ("pci_config", pci_config),
     ("power", power),
     ("serial", serial),

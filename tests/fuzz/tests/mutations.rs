@@ -142,6 +142,16 @@ fn fw_cfg() {
 }
 
 #[test]
+fn image_json() {
+    fuzz("image_json");
+}
+
+#[test]
+fn mappings() {
+    fuzz("mappings");
+}
+
+#[test]
 fn pci_config() {
     fuzz("pci_config");
 }

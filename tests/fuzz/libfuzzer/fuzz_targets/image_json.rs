@@ -1,0 +1,4 @@
+//! image_json under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ami_run_fuzz::image_json(data));
