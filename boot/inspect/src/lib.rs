@@ -1,0 +1,42 @@
+//! What a disk holds, told without starting or mounting it: partition tables, what BIOS and UEFI would start, the
+//! loaders' settings, kernels and their drivers. [`look`] finds facts, [`lint`] judges them against what an image
+//! claims, [`guess`] says how a disk file without an image wants to be started.
+//!
+//! The disk is anybody's: everything it says is bounded before it is believed. What it can make us read is a multiple
+//! of its size with a fixed end, what it can make us keep is a few megabytes (64 MiB while an initrd is unpacked).
+//! No I/O but through the reader that the caller gives.
+//!
+//! Left out, and said in [`Contents::unread`]: XFS, btrfs, LVM, LUKS, ZFS, NTFS and RAID, which no kept crate reads;
+//! an ext file system's journal; Windows' and BSD's loaders beyond what firmware starts.
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "every number here came from somebody else's disk"
+)]
+
+mod boot_code;
+mod bytes;
+mod contents;
+mod disk;
+mod files;
+mod guess;
+pub mod initrd;
+mod lint;
+mod look;
+mod program;
+mod start;
+mod system;
+mod table;
+
+pub use contents::{
+    BootCode, BootCodeKind, Chain, CommandLine, Contents, Copy, Depth, Driver, Found, Gpt, GptMbr, Holds,
+    Kernel, Loader, Machine, MayHold, Partition, Place, Role, System, Table, Unread,
+};
+pub use guess::{Guess, guess};
+pub use lint::{Claims, Code, Finding, Severity, lint};
+pub use look::look;
+pub use start::Firmware;

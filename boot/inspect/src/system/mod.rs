@@ -1,0 +1,295 @@
+//! The operating system, from all file systems of the disk together: the settings may lie on one, the kernels on
+//! another and the modules on a third.
+
+pub(crate) mod drivers;
+mod settings;
+
+use crate::bytes::{stands_at, u16_at};
+use crate::contents::{CommandLine, Driver, Kernel, MayHold, Place, System, Unread};
+use crate::disk::{Disk, Fault};
+use crate::files::{File, FileSystem};
+use crate::initrd::{self, Initrd};
+use crate::program;
+use drivers::Evidence;
+use std::collections::{BTreeMap, BTreeSet};
+
+const MAX_OS_RELEASE: u64 = 64 << 10;
+const MAX_CONFIGURATION: u64 = 4 << 20;
+const MAX_MODULES: u64 = 16 << 20;
+/// Kernels of one disk.
+const MAX_KERNELS: usize = 16;
+/// Unpacking an initrd takes a second or so.
+const MAX_INITRDS: usize = 8;
+
+/// A bzImage's own version: a pointer in its header, counted from 0x200.
+const BZIMAGE_VERSION_AT: usize = 0x20e;
+const KERNEL_HEAD: usize = 32 << 10;
+
+const KERNEL_NAMES: [&str; 4] = ["vmlinuz-", "vmlinux-", "Image-", "kernel-"];
+const INITRD_NAMES: [&str; 2] = ["initrd", "initramfs"];
+/// Parts of names of what nobody starts by default.
+const NOT_BY_DEFAULT: [&str; 3] = ["rescue", "kdump", ".old"];
+
+/// What is being gathered.
+#[derive(Default)]
+pub(crate) struct Survey {
+    system: System,
+    gathered: BTreeMap<String, Gathered>,
+    initrds: Vec<(Place, File, Initrd)>,
+}
+
+#[derive(Default)]
+struct Gathered {
+    kernel: Kernel,
+    evidence: Evidence,
+}
+
+/// One file system of the disk.
+pub(crate) struct Volume<'v> {
+    pub(crate) partition: u32,
+    pub(crate) files: &'v dyn FileSystem,
+}
+
+impl Volume<'_> {
+    fn place(&self, path: &str) -> Place {
+        Place::path(self.partition, path)
+    }
+
+    /// A text, if it is there.
+    fn text(&self, disk: &mut Disk<'_>, path: &str, most: u64) -> Result<Option<String>, Fault> {
+        match self.files.find(disk, path).and_then(|file| file.read(disk, most)) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(Fault::Absent) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn list(&self, disk: &mut Disk<'_>, folder: &str) -> Result<Vec<String>, Fault> {
+        match self.files.list(disk, folder) {
+            Err(Fault::Absent) => Ok(Vec::new()),
+            other => other,
+        }
+    }
+}
+
+impl Survey {
+    /// Looks at one file system.
+    pub(crate) fn look(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>) -> Result<(), Fault> {
+        self.name(disk, volume)?;
+        for base in ["", "/boot"] {
+            for entry in settings::read(disk, volume.files, volume.partition, base)? {
+                self.started(disk, volume, &entry)?;
+                self.system.command_lines.push(entry.line);
+            }
+            self.boot_folder(disk, volume, base)?;
+        }
+        for folder in ["/usr/lib/modules", "/lib/modules"] {
+            let versions = volume.list(disk, folder)?;
+            for version in versions.iter().take(MAX_KERNELS) {
+                self.modules(disk, volume, folder, version)?;
+            }
+            if !versions.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>) -> Result<(), Fault> {
+        for path in ["/etc/os-release", "/usr/lib/os-release"] {
+            let Some(text) = volume.text(disk, path, MAX_OS_RELEASE)? else { continue };
+            let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+            let name =
+                name.map_or("an operating system without a name", |name| name.trim_matches(['"', '\'']));
+            self.system.names.push((volume.partition, name.to_owned()));
+            break;
+        }
+        Ok(())
+    }
+
+    /// The kernel and the initrds that a loader's entry names. GRUB takes paths from the partition's root, and some
+    /// settings count from /boot.
+    fn started(
+        &mut self,
+        disk: &mut Disk<'_>,
+        volume: &Volume<'_>,
+        entry: &settings::Entry,
+    ) -> Result<(), Fault> {
+        for base in ["", "/boot"] {
+            let path = format!("{base}/{}", entry.kernel.trim_start_matches('/'));
+            if let Ok(file) = volume.files.find(disk, &path) {
+                self.kernel(disk, volume, &path, &file)?;
+                break;
+            }
+        }
+        for initrd in &entry.initrds {
+            for base in ["", "/boot"] {
+                let path = format!("{base}/{}", initrd.trim_start_matches('/'));
+                if let Ok(file) = volume.files.find(disk, &path) {
+                    self.initrd(disk, volume.place(&path), &file, 0, file.bytes);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Kernels, initrds and configurations by their names.
+    fn boot_folder(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>, folder: &str) -> Result<(), Fault> {
+        let mut names = volume.list(disk, folder)?;
+        names.retain(|name| !NOT_BY_DEFAULT.iter().any(|part| name.contains(part)));
+        names.sort();
+        for name in &names {
+            let path = format!("{folder}/{name}");
+            if let Some(version) = name.strip_prefix("config-") {
+                if let Some(text) = volume.text(disk, &path, MAX_CONFIGURATION)? {
+                    self.configuration(version, &text);
+                }
+            } else if KERNEL_NAMES.iter().any(|start| name.starts_with(start)) {
+                if let Ok(file) = volume.files.find(disk, &path) {
+                    self.kernel(disk, volume, &path, &file)?;
+                }
+            } else if INITRD_NAMES.iter().any(|start| name.starts_with(start))
+                && let Ok(file) = volume.files.find(disk, &path)
+            {
+                self.initrd(disk, volume.place(&path), &file, 0, file.bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// A kernel, or a unified image with all that one needs.
+    pub(crate) fn kernel(
+        &mut self,
+        disk: &mut Disk<'_>,
+        volume: &Volume<'_>,
+        path: &str,
+        file: &File,
+    ) -> Result<bool, Fault> {
+        let place = volume.place(path);
+        let unified = program::unified(disk, file)?;
+        let machine = program::kernel_machine(disk, file)?;
+        let version = match &unified {
+            Some(unified) => unified.version.clone(),
+            None => version(&file.head(disk, KERNEL_HEAD)?),
+        };
+        let named = || path.rsplit('/').next()?.split_once('-').map(|(_, version)| version.to_owned());
+        let version = version.or_else(named).unwrap_or_else(|| path.to_owned());
+        if let Some(gathered) = self.gathered(&version) {
+            gathered.kernel.place.get_or_insert(place.clone());
+            gathered.kernel.machine = gathered.kernel.machine.or(machine);
+        }
+        let Some(unified) = unified else { return Ok(false) };
+        if let Some(text) = unified.command_line {
+            let line = CommandLine { place: place.clone(), text, rescue: false };
+            self.system.command_lines.push(line);
+        }
+        if let Some((start, len)) = unified.initrd {
+            self.initrd(disk, place, file, start, len);
+        }
+        Ok(true)
+    }
+
+    fn initrd(&mut self, disk: &mut Disk<'_>, place: Place, file: &File, start: u64, len: u64) {
+        // Links and several settings lead to the same file.
+        if self.initrds.iter().any(|(_, other, _)| other == file) {
+            return;
+        }
+        let seen = if self.initrds.len() < MAX_INITRDS {
+            initrd::read(file.reader(disk, start, len))
+        } else {
+            Initrd { unread: Some("there are too many initrds".to_owned()), ..Initrd::default() }
+        };
+        self.initrds.push((place, file.clone(), seen));
+    }
+
+    fn configuration(&mut self, version: &str, text: &str) {
+        let (built_in, left_out) = drivers::of_configuration(text);
+        if let Some(gathered) = self.gathered(version) {
+            gathered.evidence.built_in.get_or_insert_default().extend(built_in);
+            gathered.evidence.left_out.extend(left_out);
+        }
+    }
+
+    /// One version's folder of modules.
+    fn modules(
+        &mut self,
+        disk: &mut Disk<'_>,
+        volume: &Volume<'_>,
+        folder: &str,
+        version: &str,
+    ) -> Result<(), Fault> {
+        let built_in = volume.text(disk, &format!("{folder}/{version}/modules.builtin"), MAX_MODULES)?;
+        let on_root = volume.text(disk, &format!("{folder}/{version}/modules.dep"), MAX_MODULES)?;
+        // Each line begins with a module's path.
+        let of = |text: &str| -> BTreeSet<Driver> {
+            text.lines()
+                .filter_map(|line| drivers::of_module(line.split(':').next().unwrap_or(line)))
+                .collect()
+        };
+        if let Some(gathered) = self.gathered(version) {
+            let evidence = &mut gathered.evidence;
+            if let Some(text) = built_in {
+                evidence.built_in.get_or_insert_default().extend(of(&text));
+            }
+            if let Some(text) = on_root {
+                evidence.on_root.get_or_insert_default().extend(of(&text));
+            }
+        }
+        Ok(())
+    }
+
+    fn gathered(&mut self, version: &str) -> Option<&mut Gathered> {
+        if self.gathered.len() >= MAX_KERNELS && !self.gathered.contains_key(version) {
+            return None;
+        }
+        Some(self.gathered.entry(version.to_owned()).or_default())
+    }
+
+    /// Puts together what all file systems had. What could not be read may have held an initrd.
+    pub(crate) fn finish(mut self, unread: &mut Vec<Unread>) -> System {
+        let blind = unread.iter().any(|unread| unread.may_hold == MayHold::System);
+        for (place, _, initrd) in &self.initrds {
+            if let Some(why) = &initrd.unread {
+                let why = why.clone();
+                unread.push(Unread { place: place.clone(), why, may_hold: MayHold::Drivers });
+            }
+        }
+        for (version, gathered) in &mut self.gathered {
+            let evidence = &mut gathered.evidence;
+            let mine = |(place, _, initrd): &&(Place, File, Initrd)| {
+                let named = place.path.as_deref().is_some_and(|path| path.contains(version.as_str()));
+                initrd.versions.contains(version) || named
+            };
+            let mine: Vec<_> = self.initrds.iter().filter(mine).collect();
+            evidence.initrd_seen = match mine.as_slice() {
+                // A kernel without an initrd, where none can have been missed.
+                [] => self.initrds.is_empty() && !blind,
+                some => some.iter().all(|(_, _, initrd)| initrd.unread.is_none()),
+            };
+            for (place, _, initrd) in mine {
+                gathered.kernel.initrds.push(place.clone());
+                evidence.in_initrd.extend(&initrd.modules);
+                if !initrd.built_in.is_empty() {
+                    evidence.built_in.get_or_insert_default().extend(&initrd.built_in);
+                }
+            }
+            gathered.kernel.drivers = evidence.drivers();
+        }
+        self.system.kernels =
+            self.gathered.into_iter().map(|(version, gathered)| (version, gathered.kernel)).collect();
+        self.system
+    }
+}
+
+/// A bzImage says its version itself.
+fn version(head: &[u8]) -> Option<String> {
+    if !stands_at(head, 0x202, b"HdrS") {
+        return None;
+    }
+    let at = usize::from(u16_at(head, BZIMAGE_VERSION_AT)?).checked_add(0x200)?;
+    let text = head.get(at..)?.split(|byte| byte.is_ascii_whitespace() || *byte == 0).next()?;
+    let text = str::from_utf8(text).ok()?;
+    let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+    plain.then(|| text.to_owned())
+}

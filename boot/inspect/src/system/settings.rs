@@ -1,0 +1,198 @@
+//! Loaders' settings: which kernel they start, with which command line and initrd. GRUB 2's and GRUB Legacy's files,
+//! the Boot Loader Specification's entries (UAPI.1: GRUB on Fedora and its kin, systemd-boot), extlinux.
+//!
+//! GRUB's file is a program. It is not run here: its `linux` lines are taken as they stand, with the variables that
+//! are set to plain text in it or in grubenv.
+
+use crate::contents::{CommandLine, Place};
+use crate::disk::{Disk, Fault};
+use crate::files::FileSystem;
+use std::collections::BTreeMap;
+
+const MAX_SETTINGS: u64 = 1 << 20;
+/// Entries of one disk: kernels that a distribution keeps, twice over, for each of several systems.
+const MAX_ENTRIES: usize = 64;
+/// As long as Linux takes one.
+const MAX_LINE: usize = 4096;
+
+/// One thing that a loader can start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) line: CommandLine,
+    /// Paths as they stand in the settings.
+    pub(super) kernel: String,
+    pub(super) initrds: Vec<String>,
+}
+
+type Variables = BTreeMap<String, String>;
+
+/// Everything that loaders would find on this file system. `base` is "" or "/boot".
+pub(super) fn read(
+    disk: &mut Disk<'_>,
+    files: &dyn FileSystem,
+    partition: u32,
+    base: &str,
+) -> Result<Vec<Entry>, Fault> {
+    let mut found = Vec::new();
+    let mut variables = Variables::new();
+    let from = |disk: &mut Disk<'_>, path: &str| -> Result<Option<String>, Fault> {
+        match files.find(disk, path).and_then(|file| file.read(disk, MAX_SETTINGS)) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(Fault::Absent) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    };
+    for name in ["grub/grubenv", "grub2/grubenv"] {
+        if let Some(text) = from(disk, &format!("{base}/{name}"))? {
+            variables.extend(text.lines().filter_map(assignment));
+        }
+    }
+    let mut grub: Vec<String> =
+        ["grub/grub.cfg", "grub2/grub.cfg"].map(|name| format!("{base}/{name}")).into();
+    if base.is_empty() {
+        let vendors = files.list(disk, "/EFI").unwrap_or_default();
+        grub.extend(vendors.iter().take(MAX_ENTRIES).map(|vendor| format!("/EFI/{vendor}/grub.cfg")));
+    }
+    for path in grub {
+        if let Some(text) = from(disk, &path)? {
+            found.extend(of_grub(&text, &Place::path(partition, &path), &mut variables));
+        }
+    }
+    let folder = format!("{base}/loader/entries");
+    let mut names = files.list(disk, &folder).unwrap_or_default();
+    names.retain(|name| name.ends_with(".conf"));
+    names.sort();
+    for name in names.iter().take(MAX_ENTRIES) {
+        let path = format!("{folder}/{name}");
+        if let Some(text) = from(disk, &path)? {
+            found.extend(of_bls(&text, &Place::path(partition, &path), &variables));
+        }
+    }
+    for name in ["extlinux/extlinux.conf", "extlinux.conf", "syslinux/syslinux.cfg", "syslinux.cfg"] {
+        let path = format!("{base}/{name}");
+        if let Some(text) = from(disk, &path)? {
+            found.extend(of_extlinux(&text, &Place::path(partition, &path)));
+        }
+    }
+    // GRUB Legacy's file lies beside a GRUB 2 that nobody starts by it.
+    for name in ["grub/menu.lst", "grub/grub.conf"] {
+        let path = format!("{base}/{name}");
+        if let (true, Some(text)) = (found.is_empty(), from(disk, &path)?) {
+            found.extend(of_grub(&text, &Place::path(partition, &path), &mut variables));
+        }
+    }
+    found.truncate(MAX_ENTRIES);
+    Ok(found)
+}
+
+fn of_grub(text: &str, place: &Place, variables: &mut Variables) -> Vec<Entry> {
+    for line in text.lines() {
+        let line = line.trim();
+        variables.extend(line.strip_prefix("set ").and_then(|rest| assignment(rest.trim())));
+    }
+    let (mut found, mut title) = (Vec::<Entry>::new(), "");
+    for line in text.lines().map(str::trim) {
+        let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        match word {
+            "menuentry" | "title" => title = rest,
+            "linux" | "linux16" | "linuxefi" | "kernel" => {
+                let text = expand(rest, variables);
+                found.extend(entry(&text, title, place));
+            }
+            "initrd" | "initrd16" | "initrdefi" => {
+                if let Some(last) = found.last_mut() {
+                    last.initrds.extend(expand(rest, variables).split_whitespace().map(str::to_owned));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A kernel's path and its command line, in one.
+fn entry(text: &str, title: &str, place: &Place) -> Option<Entry> {
+    let (kernel, options) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+    let options: String = options.trim().chars().take(MAX_LINE).collect();
+    // Memory tests are started the same way.
+    if kernel.is_empty() || kernel.contains("memtest") {
+        return None;
+    }
+    let says =
+        |words: &[&str]| words.iter().any(|word| options.split_whitespace().any(|option| option == *word));
+    let named = [title, kernel, place.path.as_deref().unwrap_or("")].map(str::to_lowercase);
+    let rescue = says(&["single", "recovery", "rescue", "systemd.unit=rescue.target"])
+        || named.iter().any(|name| name.contains("rescue") || name.contains("recovery"));
+    let line = CommandLine { place: place.clone(), text: options, rescue };
+    Some(Entry { line, kernel: kernel.to_owned(), initrds: Vec::new() })
+}
+
+fn of_bls(text: &str, place: &Place, variables: &Variables) -> Option<Entry> {
+    let values = |key: &'static str| {
+        text.lines()
+            .filter_map(move |line| line.trim().strip_prefix(key)?.strip_prefix([' ', '\t']))
+            .map(str::trim)
+    };
+    let kernel = values("linux").chain(values("efi")).next()?;
+    let options: Vec<&str> = values("options").collect();
+    let text = format!("{kernel} {}", expand(&options.join(" "), variables));
+    let mut entry = entry(&text, values("title").next().unwrap_or(""), place)?;
+    entry.initrds = values("initrd")
+        .flat_map(|line| expand(line, variables).split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    Some(entry)
+}
+
+fn of_extlinux(text: &str, place: &Place) -> Vec<Entry> {
+    let (mut found, mut title) = (Vec::<Entry>::new(), "");
+    for line in text.lines().map(str::trim) {
+        let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        match (word.to_lowercase().as_str(), found.last_mut()) {
+            ("label", _) => title = rest,
+            ("linux" | "kernel", _) => found.extend(entry(rest, title, place)),
+            ("append", Some(last)) => {
+                let whole = format!("{} {} {rest}", last.kernel, last.line.text);
+                let again = entry(&whole, title, place);
+                last.line = again.map_or_else(|| last.line.clone(), |again| again.line);
+                // An initrd can also be named here.
+                let named = rest.split_whitespace().filter_map(|option| option.strip_prefix("initrd="));
+                last.initrds.extend(named.flat_map(|paths| paths.split(',')).map(str::to_owned));
+            }
+            ("initrd", Some(last)) => last.initrds.extend(rest.split(',').map(|path| path.trim().to_owned())),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// `name=value`, quoted or not.
+fn assignment(line: &str) -> Option<(String, String)> {
+    let (name, value) = line.split_once('=')?;
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    plain.then(|| (name.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
+}
+
+/// Replaces `$name` and `${name}` once: what a value names in turn stays as it is. What is not set is nothing.
+fn expand(text: &str, variables: &Variables) -> String {
+    let mut out = String::new();
+    let mut left = text;
+    while let Some((before, after)) = left.split_once('$') {
+        out.push_str(before);
+        let braced = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        let (name, rest) = braced.unwrap_or_else(|| {
+            let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+            after.split_at_checked(end).unwrap_or((after, ""))
+        });
+        out.push_str(variables.get(name).map_or("", String::as_str));
+        left = rest;
+        if out.len() > MAX_LINE {
+            break;
+        }
+    }
+    out.push_str(left);
+    out.replace(['"', '\''], "")
+}
+
+#[cfg(test)]
+#[path = "settings_test.rs"]
+mod tests;

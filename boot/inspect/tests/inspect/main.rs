@@ -1,0 +1,22 @@
+//! Disks made here, and what is found on them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests: what goes wrong fails them"
+)]
+
+mod debian;
+mod disks;
+mod hostile;
+mod other_tools;
+mod start;
+mod system;
+
+use std::io::Write;
+
+/// Past the test harness, which swallows what a test that passes prints.
+fn skipped(what: &str, why: &str) {
+    let mut uncaptured = std::io::stderr();
+    writeln!(uncaptured, "skipped: {what}: {why}").unwrap();
+}
