@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const BOUND: Duration = Duration::from_secs(420);
+const BOUND: Duration = Duration::from_secs(900);
 
 /// A running launch.
 pub(crate) struct Launch {
