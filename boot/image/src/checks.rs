@@ -2,6 +2,7 @@
 
 use crate::architecture::Architecture;
 use crate::describe::{Image, LaunchPermission};
+use crate::error::list;
 use crate::ids;
 use crate::instance_type::{Ena, InstanceType};
 use crate::refusal::{Refusal, code};
@@ -139,7 +140,7 @@ pub(crate) fn instance_type(image: &Image, instance_type: &InstanceType) -> Resu
     }
     match specification.supported_instance_types.as_deref() {
         Some(supported) if !supported.is_empty() && !any(supported) => {
-            let message = format!("the image supports {}, and not {name}", supported.join(", "));
+            let message = format!("the image supports {}, and not {name}", list(supported));
             Err(refuse("SupportedInstanceTypes", message))
         }
         _ => Ok(()),

@@ -55,7 +55,8 @@ impl ImageError {
     }
 }
 
-fn list(names: &[String]) -> String {
+/// The first few of them, for a message.
+pub(crate) fn list(names: &[String]) -> String {
     let shown: Vec<_> = names.iter().take(MAX_LISTED).map(String::as_str).collect();
     match names.len().saturating_sub(MAX_LISTED) {
         0 => shown.join(", "),

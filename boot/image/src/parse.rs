@@ -45,7 +45,7 @@ fn list_or(bytes: &[u8], cause: &serde_json::Error) -> ImageError {
 
 fn choose(mut images: Vec<Image>, wanted: Option<&str>) -> Result<Image, ImageError> {
     let id = |image: &Image| image.image_id.clone().unwrap_or_else(|| "one without an ImageId".to_owned());
-    if let Some(wanted) = wanted {
+    if let Some(wanted) = wanted.filter(|_| !images.is_empty()) {
         let there = images.iter().map(id).collect();
         let is_it = |image: &Image| image.image_id.as_deref() == Some(wanted);
         let found = images.into_iter().find(is_it);
@@ -180,6 +180,7 @@ mod tests {
     #[test]
     fn other_outputs_are_named() {
         assert_eq!(refused(r#"{"Images": []}"#), ImageError::NoImages);
+        assert_eq!(parse(br#"{"Images": []}"#, Some("ami-1")), Err(ImageError::NoImages));
         assert!(refused(r#"{"Reservations": []}"#).to_string().contains("describe-instances"));
         assert!(refused("Images:\n- ImageId: ami-1\n").to_string().contains("YAML"));
         assert!(refused("[{\"ImageId\": \"ami-1\"}]").hint().unwrap().contains("--query"));

@@ -46,7 +46,6 @@ pub struct LaunchPlan {
     pub root_device_name: String,
     pub cpus: u32,
     pub memory_mib: u64,
-    pub interface: Interface,
     /// The root first, then the others in the order of the mapping.
     pub volumes: Vec<PlannedVolume>,
     pub instance_store: Vec<InstanceStore>,
@@ -107,7 +106,6 @@ pub fn plan(image: &Image, request: &Request<'_>) -> Result<LaunchPlan, Refusal>
         root_device_name: root.to_owned(),
         cpus: request.cpus.unwrap_or(instance_type.vcpus),
         memory_mib: request.memory_mib.unwrap_or(instance_type.memory_mib),
-        interface,
         volumes,
         instance_store: instance_store(&mappings, &instance_type),
         metadata_options: metadata_options(image),

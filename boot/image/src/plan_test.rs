@@ -123,7 +123,7 @@ fn disks_are_nvme_where_the_image_is_made_for_nitro() {
     assert_eq!(interface(&image(ROOT, "").replace("true", "false")), Interface::Virtio);
     let image = parse(image(ROOT, "").as_bytes(), None).unwrap();
     let chosen = Request { interface: Some(Interface::Virtio), ..request(&[]) };
-    assert_eq!(plan(&image, &chosen).unwrap().interface, Interface::Virtio);
+    assert_eq!(plan(&image, &chosen).unwrap().volumes[0].interface, Interface::Virtio);
 }
 
 #[test]

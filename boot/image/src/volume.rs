@@ -134,9 +134,7 @@ impl PlannedVolume {
     pub(crate) fn warnings(&self) -> Option<Warning> {
         self.encrypted.then(|| {
             let name = &self.device_name;
-            let message = format!(
-                "EC2 encrypts {name}; here it comes from a plain disk file, and its writes go to one"
-            );
+            let message = format!("EC2 encrypts {name}; here its files hold it as plain text");
             warn("EncryptedSnapshotPlaintext", message)
         })
     }

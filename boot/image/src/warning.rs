@@ -2,6 +2,7 @@
 
 use crate::boot_mode::{BootMode, ImageBootMode};
 use crate::describe::Image;
+use crate::error::list;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::SystemTime;
@@ -20,12 +21,12 @@ pub(crate) fn warn(code: &'static str, message: impl Into<String>) -> Warning {
 
 /// What the image's own members give cause to.
 pub(crate) fn of_image(image: &Image, now: SystemTime, warnings: &mut Vec<Warning>) {
-    let codes: Vec<_> =
-        image.product_codes.iter().flatten().filter_map(|code| code.product_code_id.as_deref()).collect();
+    let codes = image.product_codes.iter().flatten();
+    let codes: Vec<_> = codes.filter_map(|code| code.product_code_id.clone()).collect();
     if !codes.is_empty() {
         let message = format!(
             "the image has the product code {}: EC2 launches it for subscribers only, and its licence holds here, too",
-            codes.join(", ")
+            list(&codes)
         );
         warnings.push(warn("ProductCodes", message));
     }

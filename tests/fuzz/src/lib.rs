@@ -1,4 +1,4 @@
-//! Fuzz targets: what a guest can do to the virtual hardware, and files and options from strangers, played from bytes.
+//! Fuzz targets: what a guest can do to the virtual hardware, and what people write about images, played from bytes.
 //!
 //! Each target is a function of one byte string that must return: no panic, no endless loop, no memory that grows
 //! with what the bytes ask for. Numbers that run out end the play. `cargo test` plays the corpus and mutations of

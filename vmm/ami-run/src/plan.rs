@@ -112,8 +112,8 @@ impl Named {
             launch.volumes.retain(|volume| !volume.root);
         }
         if self.kind != Kind::Image {
-            // Nobody has said anything about the drivers on such a disk.
-            launch.warnings.retain(|warning| warning.code != "EnaSupport");
+            // Nobody has said anything about the drivers on such a disk, or how it starts.
+            launch.warnings.retain(|warning| !["EnaSupport", "BootModeOverridden"].contains(&warning.code));
         }
         let count = launch.volumes.len();
         if count > MAX_VOLUMES {
@@ -199,11 +199,10 @@ impl Plan {
             );
         }
         if self.starts_by_uefi() {
-            let message = match self.can_do_without_uefi() {
-                true => {
-                    "this version has no UEFI: it starts the image by legacy-bios, which uefi-preferred permits"
-                }
-                false => "this version has no UEFI, so it refuses to launch the image",
+            let message = if self.can_do_without_uefi() {
+                "this version has no UEFI: it starts the image by legacy-bios, which uefi-preferred permits"
+            } else {
+                "this version has no UEFI, so it refuses to launch the image"
             };
             self.launch.warnings.push(Warning { code: "BootMode", message: message.to_owned() });
         }
@@ -254,7 +253,7 @@ impl Plan {
         };
         let vcpus = if launch.cpus == 1 { "vCPU" } else { "vCPUs" };
         let (arch, cpus, mib) = (launch.architecture, launch.cpus, launch.memory_mib);
-        let disks = if launch.volumes.is_empty() { String::new() } else { format!(", {}", launch.interface) };
+        let disks = launch.volumes.first().map(|root| format!(", {}", root.interface)).unwrap_or_default();
         format!("{} ({arch}, {start}, {cpus} {vcpus}, {mib} MiB{disks})", self.name)
     }
 
@@ -271,21 +270,6 @@ impl Plan {
         all
     }
 
-    /// How the guest sees the volume of this device name.
-    fn interface(&self, name: &str) -> Result<Interface, Failure> {
-        let mapping = name.trim_start_matches("/dev/").to_owned();
-        match self.launch.interface {
-            // The one thing by which a guest can tell such disks apart.
-            PlannedInterface::Virtio => Ok(Interface::Virtio { serial: mapping }),
-            PlannedInterface::Nvme => {
-                let volume_id = identity::volume_id().map_err(|cause| {
-                    Failure::new(Code::Host, "cannot get random numbers".to_owned()).because(&cause)
-                })?;
-                Ok(Interface::Nvme { volume_id, mapping })
-            }
-        }
-    }
-
     /// Opens every volume, root first.
     pub(crate) fn open_disks(&self) -> Result<Vec<Disk>, Failure> {
         let tops = top_folder();
@@ -297,9 +281,24 @@ impl Plan {
                     .map_err(|cause| unusable(&format!("{} as volume {name}", file.display()), &cause)),
                 None => blank(size.unwrap_or_default(), name, &tops),
             };
-            Ok(Disk { volume: volume?, interface: self.interface(name)? })
+            Ok(Disk { volume: volume?, interface: interface(planned)? })
         };
         self.launch.volumes.iter().map(open).collect()
+    }
+}
+
+/// How the guest sees the volume.
+fn interface(planned: &PlannedVolume) -> Result<Interface, Failure> {
+    let mapping = planned.device_name.trim_start_matches("/dev/").to_owned();
+    match planned.interface {
+        // The one thing by which a guest can tell such disks apart.
+        PlannedInterface::Virtio => Ok(Interface::Virtio { serial: mapping }),
+        PlannedInterface::Nvme => {
+            let volume_id = identity::volume_id().map_err(|cause| {
+                Failure::new(Code::Host, "cannot get random numbers".to_owned()).because(&cause)
+            })?;
+            Ok(Interface::Nvme { volume_id, mapping })
+        }
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) const OPTION: &str = "--block-device-mappings";
 const MEMBER: &str = "BlockDeviceMappings";
 /// EC2's ephemeral volumes are ephemeral0 to ephemeral23.
 const MAX_EPHEMERAL: u8 = 23;
+/// More than any instance type attaches, and few enough to compare each with each.
+const MAX_MAPPINGS: usize = 256;
 
 /// One device of the instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +65,12 @@ pub(crate) fn merge(
     given: &[BlockDeviceMapping],
     root: &str,
 ) -> Result<Vec<Mapping>, Refusal> {
+    for (count, member) in [(image.len(), MEMBER), (given.len(), OPTION)] {
+        if count > MAX_MAPPINGS {
+            let message = format!("{count} mappings are more than the {MAX_MAPPINGS} that are looked at");
+            return Err(Refusal::new(code::INVALID_MAPPING, member, message));
+        }
+    }
     let mut merged = Vec::new();
     for (index, mapping) in image.iter().enumerate().filter(|(_, mapping)| mapping.no_device.is_none()) {
         let device_name = name_of(mapping, &place(Some(index), None))?;

@@ -191,6 +191,13 @@ fn a_device_is_named_once() {
 }
 
 #[test]
+fn there_are_not_endlessly_many() {
+    let many = vec![BlockDeviceMapping::default(); 257];
+    assert_eq!(merge(&many, &[], ROOT).unwrap_err().place, "BlockDeviceMappings");
+    assert_eq!(merge(&[], &many, ROOT).unwrap_err().place, "--block-device-mappings");
+}
+
+#[test]
 fn a_mapping_needs_a_name_and_something_to_map() {
     assert_eq!(refused("Ebs={VolumeSize=1}").2, "Missing device name");
     assert_eq!(refused("DeviceName=,Ebs={VolumeSize=1}").2, "Missing device name");

@@ -5,7 +5,7 @@
 //! syntax"; its behaviour was compared with version 1.45): keys are letters, digits and `-_.#/:`; a value ends before
 //! `,`, a quote, `]` or `}`; several values in a row are a list as long as no `=` follows; `\,` is a comma; quoted
 //! values hold anything. Left out: `Key@=file://…`, which no mapping needs; and what the CLI takes by accident: empty
-//! names, two commas in a row, and a name that is given twice in braces.
+//! names, two commas in a row, values that begin with `]` or `}`, and a name that is given twice in braces.
 
 use serde_json::{Map, Value};
 
