@@ -37,26 +37,50 @@ pub fn serial(data: &[u8]) {
     assert!(output.len() <= data.len(), "more came out than went in");
 }
 
-/// The clock's chip: selecting, reading and writing at times that jump about.
+/// The years that the chip knows end here.
+const END_OF_TIME: i64 = 253_402_300_799_000_000;
+
+/// The clock's chip: selecting, reading and writing at times that jump about, or that go on to the next interrupt.
 pub fn cmos(data: &[u8]) {
     let mut input = Input::new(data);
     let mut chip = Cmos::new(2);
     let mut now = 0i64;
     let mut step = || -> Option<()> {
         let what = input.byte()?;
-        match what & 3 {
+        match what & 7 {
             0 => chip.select(input.byte()?),
             1 => {
                 chip.read(now);
             }
             2 => chip.write(input.byte()?, now),
-            _ => now = i64::from_le_bytes(input.qword()?.to_le_bytes()),
+            3 => now = i64::from_le_bytes(input.qword()?.to_le_bytes()),
+            4 => now = now.saturating_add(i64::from(input.word()?) << (what >> 3)),
+            5 => chip.advance(now),
+            6 => {
+                chip.select(0x0c);
+                let flags = chip.read(now);
+                assert!(flags & 0x0f == 0 && !chip.interrupt(), "reading the flags lets the line go");
+            }
+            _ => now = next_interrupt(&mut chip, now),
         }
+        assert!(!chip.interrupt() || chip.interrupts_are_on() && chip.next_interrupt(now).is_none());
         Some(())
     };
     while step().is_some() {}
     chip.select(0x0d);
     assert_eq!(chip.read(now), 0x80, "the battery is good");
+}
+
+/// Goes on to when the line goes up, if it will: then, and no microsecond earlier.
+fn next_interrupt(chip: &mut Cmos, now: i64) -> i64 {
+    chip.advance(now);
+    let Some(at) = chip.next_interrupt(now).filter(|at| *at < END_OF_TIME) else { return now };
+    assert!(at > now);
+    chip.advance(at - 1);
+    assert!(!chip.interrupt(), "an interrupt before its time");
+    chip.advance(at);
+    assert!(chip.interrupt(), "no interrupt at its time");
+    at
 }
 
 /// Power management, with the ports that reset beside it.

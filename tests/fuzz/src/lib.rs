@@ -11,26 +11,31 @@ mod fw_cfg;
 mod host;
 mod image;
 mod input;
+mod nvme;
 mod pci_config;
-mod virtio_block;
+mod virtio;
 
 pub use chips::{cmos, power, serial};
 pub use fw_cfg::fw_cfg;
 pub use image::{image_json, mappings};
+pub use nvme::{nvme_admin, nvme_io};
 pub use pci_config::pci_config;
-pub use virtio_block::virtio_block;
+pub use virtio::{virtio_block, virtio_rng};
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("cmos", cmos),
     ("fw_cfg", fw_cfg),
     ("image_json", image_json),
     ("mappings", mappings),
+    ("nvme_admin", nvme_admin),
+    ("nvme_io", nvme_io),
     ("pci_config", pci_config),
     ("power", power),
     ("serial", serial),
     ("virtio_block", virtio_block),
+    ("virtio_rng", virtio_rng),
 ];

@@ -18,7 +18,7 @@ fn board() -> (Arc<Root>, Window) {
     let memory = host::ram(RAM);
     let wiring = Wiring { memory, hypervisor, lines: Arc::clone(&lines), gate: Arc::default(), trace: None };
     let block = Box::new(Block::new(host::volume(), "vol-0"));
-    let disk = Transport::new("disk", DISK.slot, block, wiring).expect("events for a disk");
+    let disk = Transport::new("pci_config", DISK.slot, block, wiring).expect("events for a disk");
     let functions: Vec<(Address, Arc<dyn Function>)> = vec![
         (Address { slot: 0, function: 0 }, Arc::new(HostBridge::new())),
         (Address { slot: 1, function: 0 }, Arc::new(IsaBridge::new(lines))),

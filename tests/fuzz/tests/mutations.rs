@@ -10,12 +10,19 @@
 use ami_run_fuzz::{TARGETS, Target};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, Once, mpsc};
 use std::time::Duration;
 
 const MAX_LEN: usize = 1024;
-/// How long a thousand plays may take before one of them counts as endless; they take a second at most.
+/// How long a thousand plays may take before one of them counts as endless; they take some seconds at most.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What all targets together may have at any time, in KiB. They have some 15 MiB; a kilobyte that each play leaves
+/// lying would be more than this.
+const MAX_RESIDENT: u64 = 64 << 10;
+
+/// The names of threads that have panicked.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// xorshift64* (Vigna 2016): the same mutations for the same seed, everywhere.
 struct Random(u64);
@@ -68,6 +75,13 @@ fn change(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
     bytes.truncate(MAX_LEN);
 }
 
+/// What this process has of memory, in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim_end_matches("kB").trim().parse().unwrap()
+}
+
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text}: give a whole number")),
@@ -77,16 +91,17 @@ fn number(variable: &str, default: u64) -> u64 {
 
 /// Plays corpus and mutations, and tells of progress; ends early when a play fails.
 fn play_all(
-    target: Target,
+    (name, target): (&str, Target),
+    share: u64,
     seeds: &[Vec<u8>],
     now: &Mutex<Vec<u8>>,
     told: &mpsc::Sender<Result<(), String>>,
 ) {
-    let runs = number("AMI_RUN_FUZZ_RUNS", 100_000);
+    let runs = number("AMI_RUN_FUZZ_RUNS", 100_000) / share;
     let mut random = Random(number("AMI_RUN_FUZZ_SEED", 1).max(1));
     let play = |bytes: Vec<u8>| {
         now.lock().unwrap().clone_from(&bytes);
-        catch_unwind(AssertUnwindSafe(|| target(&bytes))).is_ok()
+        catch_unwind(AssertUnwindSafe(|| target(&bytes))).is_ok() && !panicked(name)
     };
     for seed in seeds {
         if !play(seed.clone()) {
@@ -104,12 +119,36 @@ fn play_all(
             return;
         }
         if run % 1000 == 0 {
-            told.send(Ok(())).unwrap();
+            told.send(if resident() < MAX_RESIDENT { Ok(()) } else { Err("memory grew".to_owned()) })
+                .unwrap();
         }
     }
 }
 
-fn fuzz(name: &str) {
+/// Whether a thread of this target's devices, which has its name, has panicked.
+fn panicked(target: &str) -> bool {
+    PANICS.lock().unwrap().iter().any(|thread| thread.starts_with(target))
+}
+
+/// Lets no panic of any thread pass unseen.
+fn watch_threads() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let default = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICS.lock().unwrap().push(std::thread::current().name().unwrap_or_default().to_owned());
+            default(info);
+        }));
+    });
+}
+
+fn fuzz(name: &'static str) {
+    fuzz_share(name, 1);
+}
+
+/// Plays one mutation of so many.
+fn fuzz_share(name: &'static str, share: u64) {
+    watch_threads();
     let (_, target) = TARGETS.into_iter().find(|(other, _)| *other == name).unwrap();
     let seeds = corpus(name);
     assert!(!seeds.is_empty(), "no corpus for {name}");
@@ -117,7 +156,7 @@ fn fuzz(name: &str) {
     let now = Arc::new(Mutex::new(Vec::new()));
     let (tell, told) = mpsc::channel();
     let shared = Arc::clone(&now);
-    let body = move || play_all(target, &seeds, &shared, &tell);
+    let body = move || play_all((name, target), share, &seeds, &shared, &tell);
     std::thread::Builder::new().name(name.to_owned()).spawn(body).unwrap();
     loop {
         let what = match told.recv_timeout(PATIENCE) {
@@ -152,6 +191,17 @@ fn mappings() {
 }
 
 #[test]
+fn nvme_admin() {
+    fuzz("nvme_admin");
+}
+
+#[test]
+fn nvme_io() {
+    // Each of its plays starts threads and waits for them, time and again.
+    fuzz_share("nvme_io", 4);
+}
+
+#[test]
 fn pci_config() {
     fuzz("pci_config");
 }
@@ -169,6 +219,11 @@ fn serial() {
 #[test]
 fn virtio_block() {
     fuzz("virtio_block");
+}
+
+#[test]
+fn virtio_rng() {
+    fuzz("virtio_rng");
 }
 
 #[test]

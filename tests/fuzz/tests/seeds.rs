@@ -158,6 +158,191 @@ fn virtio_block() -> Vec<Seed> {
     ]
 }
 
+fn virtio_rng() -> Vec<Seed> {
+    let offer = |head| vec![1, head, 3];
+    let requests = [
+        vec![3],
+        [descriptor(0, 0x5000, 64, 2, 0), offer(0)].concat(),
+        [descriptor(1, 0x4000, 0x1000, 3, 2), descriptor(2, 0x6000, 0x1000, 2, 0), offer(1)].concat(),
+        [descriptor(3, 0x4000, 16, 1, 4), descriptor(4, 0x5001, 1512, 2, 0), offer(3)].concat(),
+    ];
+    let long: Vec<u8> = [(0, 1), (1, 2), (2, 3), (3, 4)]
+        .into_iter()
+        .flat_map(|(index, next)| descriptor(index, 0x4000, 0x4000, if next == 4 { 2 } else { 3 }, next))
+        .collect();
+    let event_index = [vec![0x43], descriptor(0, 0x5000, 32, 2, 0), offer(0), offer(0), offer(0)];
+    let no_place = [vec![3], descriptor(0, 0x5000, 32, 0, 0), offer(0)];
+    vec![
+        ("event_index", event_index.concat()),
+        ("long", [vec![3], long, offer(0)].concat()),
+        ("no_place", no_place.concat()),
+        ("requests", requests.concat()),
+    ]
+}
+
+/// An NVMe command in queue `queue`: opcode, where its data is, three dwords.
+fn command(queue: u8, opcode: u8, places: u8, dwords: [u32; 3]) -> Vec<u8> {
+    let mut step = vec![2 | queue << 3, opcode, places];
+    dwords.into_iter().for_each(|dword| step.extend(dword.to_le_bytes()));
+    step
+}
+
+/// The same, left in its queue without a ring.
+fn unrung(queue: u8, opcode: u8, places: u8, dwords: [u32; 3]) -> Vec<u8> {
+    let mut step = command(queue, opcode, places, dwords);
+    step[0] |= 1 << 5;
+    step
+}
+
+fn create(queue: u8) -> Vec<u8> {
+    let id = u32::from(queue);
+    let completions = command(0, 5, 3, [63 << 16 | id, id << 16 | 3, 0]);
+    [completions, command(0, 1, 2, [63 << 16 | id, id << 16 | 1, 0])].concat()
+}
+
+fn delete(queue: u8) -> Vec<u8> {
+    let id = u32::from(queue);
+    [command(0, 0, 0, [id, 0, 0]), command(0, 4, 0, [id, 0, 0])].concat()
+}
+
+/// Takes the completions of a queue.
+fn take(queue: u8) -> Vec<u8> {
+    vec![7 | queue << 3]
+}
+
+const ENABLE: u8 = 4;
+const DISABLE: u8 = 5;
+const SHUT_DOWN: u8 = 0x25;
+const VOLUME_CHANGED: u8 = 0x27;
+/// Places of the two pages of shadow doorbells.
+const SHADOWS: u8 = 0x24;
+
+fn nvme_admin() -> Vec<Seed> {
+    let register =
+        |offset: u16, value: u32| [&[0x41][..], &offset.to_le_bytes(), &value.to_le_bytes()].concat();
+    let start = [
+        vec![ENABLE],
+        command(0, 6, 0, [1, 0, 0]),
+        command(0, 6, 0, [0, 0, 0]),
+        command(0, 6, 0, [2, 0, 0]),
+        command(0, 9, 0, [7, 0x000f_000f, 0]),
+        command(0, 10, 0, [6, 0, 0]),
+        command(0, 9, 0, [0x0b, 0x100, 0]),
+        command(0, 2, 0, [127 << 16 | 2, 0, 0]),
+        command(0, 2, 8, [1023 << 16 | 0xd0, 0, 0]),
+        create(2),
+        command(0, 0x7c, SHADOWS, [0, 0, 0]),
+        command(0, 0x0c, 0, [0, 0, 0]),
+        vec![VOLUME_CHANGED],
+        command(0, 2, 0, [1023 << 16 | 4, 0, 0]),
+        command(0, 8, 0, [1 << 16, 0, 0]),
+        command(2, 2, 0, [9, 0, 0]),
+        vec![6, 5, 1],
+        delete(2),
+        vec![SHUT_DOWN, DISABLE],
+    ];
+    let again = [
+        vec![ENABLE],
+        create(1),
+        unrung(1, 2, 0, [1, 0, 7]),
+        command(1, 1, 8, [1, 0, 31]),
+        vec![DISABLE],
+        command(1, 2, 0, [1, 0, 0]),
+        vec![ENABLE],
+        create(1),
+        command(1, 2, 0, [1, 0, 0]),
+        vec![ENABLE],
+        create(3),
+    ];
+    let registers = [
+        vec![0x60, 0, 0],
+        register(0x24, 0x001f_001f),
+        register(0x28, 0x1000),
+        register(0x30, 0x5000),
+        register(0x0c, 1),
+        register(0x14, 0x0046_0001),
+        vec![0x40, 0x1c, 0],
+        register(0x1000, 1),
+        register(0x10, 1),
+        register(0x14, 0x0046_4001),
+        register(0x2000, 0xfee0_0000),
+        register(0x200c, 0),
+        register(0x14, 0),
+    ];
+    vec![("again", again.concat()), ("registers", registers.concat()), ("start", start.concat())]
+}
+
+fn nvme_io() -> Vec<Seed> {
+    let mut range = vec![16 << 3 | 3, 0, 0xc0];
+    range.extend([0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0]);
+    let transfers = [
+        command(1, 2, 0, [9, 0, 0]),
+        command(1, 1, 0, [8, 0, 7]),
+        command(1, 2, 1, [0, 0, 7]),
+        command(1, 1, 0, [511, 0, 1 << 30]),
+        command(1, 0, 0x80, [0, 0, 0]),
+        command(1, 8, 0, [100, 0, 1 << 25 | 15]),
+        command(1, 8, 0, [100, 0, 15]),
+        range,
+        command(1, 9, 0, [0, 4, 0]),
+        take(1),
+        unrung(1, 2, 0, [1, 0, 0]),
+        command(1, 2, 0, [u32::MAX, u32::MAX, 7]),
+        // Bad ones, like that: past the end, an odd address, out of memory, flags, no such command.
+        command(1, 2, 0, [512, 0, 0]),
+        command(1, 2, 5, [0, 0, 0]),
+        command(1, 2, 0x28, [0, 0, 15]),
+        command(1, 0x55, 0, [0, 0, 0]),
+        [&[0x8a][..], &command(1, 2, 0, [0, 0, 0])[1..]].concat(),
+    ];
+    let shadows = [
+        command(0, 0x7c, SHADOWS, [0, 0, 0]),
+        command(1, 2, 0, [0, 0, 0]),
+        command(1, 1, 0, [0, 0, 0]),
+        create(2),
+        command(2, 2, 0, [0, 0, 0]),
+        take(2),
+        vec![3 | 4 << 3, 8, 0x90, 0xff, 0xff, 0, 0],
+        vec![0x26, 2, 0xff, 0xff, 0xff, 0xff],
+        command(1, 0, 0, [0, 0, 0]),
+    ];
+    let lists = [
+        command(1, 2, 8, [0, 0, 31]),
+        command(1, 1, 8, [0, 0, 255]),
+        take(1),
+        // A list in the last place of its page: its one entry says where it goes on.
+        command(1, 2, 0x10, [0, 0, 63]),
+        command(1, 1, 9, [3, 0, 40]),
+        command(1, 2, 0x20, [0, 0, 31]),
+        command(1, 2, 0x30, [0, 0, 31]),
+        command(1, 2, 8, [0, 0, 0xffff]),
+    ];
+    let queues = [
+        create(2),
+        // A second submission queue of the same completion queue, one of none, one too large, one twice.
+        command(0, 1, 2, [63 << 16 | 3, 2 << 16 | 1, 0]),
+        command(0, 1, 2, [63 << 16 | 4, 9 << 16 | 1, 0]),
+        command(0, 5, 3, [0xffff << 16 | 5, 3, 0]),
+        command(0, 5, 3, [63 << 16 | 2, 3, 0]),
+        command(2, 2, 0, [0, 0, 0]),
+        take(2),
+        command(3, 2, 0, [0, 0, 0]),
+        command(0, 4, 0, [2, 0, 0]),
+        vec![0x26, 2, 64, 0, 0, 0, 0x26, 5, 9, 0, 0, 0],
+        command(0, 8, 0, [1, 0, 0]),
+        command(0, 0, 0, [3, 0, 0]),
+        delete(2),
+        command(2, 2, 0, [0, 0, 0]),
+        delete(1),
+    ];
+    vec![
+        ("lists", lists.concat()),
+        ("queues", queues.concat()),
+        ("shadows", shadows.concat()),
+        ("transfers", transfers.concat()),
+    ]
+}
+
 fn chips() -> Vec<(&'static str, Vec<Seed>)> {
     let serial = vec![
         0x31, 0x80, 0x01, 1, 0x11, 0, 0x31, 3, 0x21, 0xc7, 0x41, 0x0b, 0x11, 0x0f, 0x01, b'x', 0x20, 0x50,
@@ -168,12 +353,22 @@ fn chips() -> Vec<(&'static str, Vec<Seed>)> {
         cmos.extend([0, register, 1]);
     }
     cmos.extend([0, 0x0b, 2, 0x86, 0, 4, 2, 0x92, 0, 9, 2, 0x99, 0, 0x0b, 2, 0x02, 0, 9, 1]);
+    let mut alarm = vec![3, 0x40, 0x42, 0x0f, 0, 0, 0, 5, 0, 6];
+    for (register, value) in [(0x0b, 0x02), (5, 0x07), (3, 0x59), (1, 0xff), (0x0b, 0x22)] {
+        alarm.extend([0, register, 2, value]);
+    }
+    alarm.extend([6, 7, 6, 7, 4, 0xff, 0xff, 6, 0, 0x0b, 2, 0x02, 5]);
+    let mut events = vec![3, 0x40, 0x42, 0x0f, 0, 0, 0, 5, 0];
+    for (rate, on) in [(0x26, 0x42), (0x2f, 0x72), (0x23, 0x12), (0x20, 0x42)] {
+        events.extend([0, 0x0a, 2, rate, 0, 0x0b, 2, on, 6, 7, 6, 7, 5, 0x84, 0xff, 0xff, 6]);
+    }
+    events.extend([0, 0x0b, 2, 0xd2, 7, 0, 4, 2, 0x12, 0, 0x0b, 2, 0x30, 7, 6]);
     let power = vec![
         0x05, 2, 0, 1, 0x03, 0, 0x04, 0, 0x05, 0, 0, 1, 0x08, 8, 0x05, 4, 0, 0x20, 0x01, 0x80, 1, 0x01, 0xc0,
         0xfe,
     ];
     vec![
-        ("cmos", vec![("set", cmos)]),
+        ("cmos", vec![("alarm", alarm), ("events", events), ("set", cmos)]),
         ("power", vec![("button", power)]),
         ("serial", vec![("driver", serial)]),
     ]
@@ -184,7 +379,9 @@ fn the_corpus_is_what_is_written_here() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let write = std::env::var_os("AMI_RUN_FUZZ_WRITE_SEEDS").is_some();
     let mut all = chips();
-    all.extend([("fw_cfg", fw_cfg()), ("pci_config", pci_config()), ("virtio_block", virtio_block())]);
+    all.extend([("fw_cfg", fw_cfg()), ("pci_config", pci_config())]);
+    all.extend([("nvme_admin", nvme_admin()), ("nvme_io", nvme_io())]);
+    all.extend([("virtio_block", virtio_block()), ("virtio_rng", virtio_rng())]);
     for (target, seeds) in all {
         for (name, bytes) in seeds {
             let path = folder.join(target).join(name);

@@ -1,9 +1,9 @@
-//! A virtio-blk queue: rings and requests in memory, served in this thread.
+//! A virtio queue, virtio-blk's or virtio-rng's: rings and requests in memory, served in this thread.
 
 use crate::host;
 use crate::input::Input;
 use ami_run_memory::{Gpa, Memory};
-use ami_run_models::virtio::{Block, Kind, Ring, Setup};
+use ami_run_models::virtio::{Block, Broken, Chain, Handler, Kind, Ring, Rng, Setup, Used};
 
 const RAM: u64 = 0x8000;
 const TABLE: u64 = 0x1000;
@@ -12,10 +12,30 @@ const USED: u64 = 0x3000;
 /// Batches that one doorbell is answered with: rings that overlap can feed themselves for ever.
 const BATCHES: usize = 8;
 
-/// The first byte says the queue's size, whether event indices are used, and whether raw ring addresses follow.
+/// The first byte of a play says the queue's size, whether event indices are used, and whether raw ring addresses follow.
 /// Each step begins with a byte: 0 writes a descriptor, 1 offers a head, 2 puts bytes into memory, 3 rings.
 pub fn virtio_block(data: &[u8]) {
-    play(data);
+    play(data, 128, Block::new(host::volume(), "vol-0").handler(0));
+}
+
+/// The same, with at most eight requests in the queue.
+pub fn virtio_rng(data: &[u8]) {
+    play(data, 8, Box::new(Checked(Rng.handler(0))));
+}
+
+/// virtio-rng, watched: it gives no more than was asked for, nor than it may.
+#[derive(Debug)]
+struct Checked(Box<dyn Handler>);
+
+impl Handler for Checked {
+    fn handle(&mut self, chains: &mut Vec<Chain>, used: &mut Vec<Used>) -> Result<(), Broken> {
+        let asked: Vec<(u16, u64)> = chains.iter().map(|chain| (chain.head, chain.writable.len())).collect();
+        let result = self.0.handle(chains, used);
+        for (Used { head, written }, (asked_by, most)) in used.iter().zip(asked) {
+            assert!(*head == asked_by && (1..=most.min(0x1_0000)).contains(&u64::from(*written)));
+        }
+        result
+    }
 }
 
 struct Play<'a> {
@@ -26,11 +46,11 @@ struct Play<'a> {
     offered: u16,
 }
 
-/// Returns how many chains came back, if the driver kept the rules till the end.
-fn play(data: &[u8]) -> Option<u16> {
+/// Returns how many chains came back, if the driver kept the rules till the end, and the memory.
+fn play(data: &[u8], max_size: u16, handler: Box<dyn Handler>) -> Option<(u16, Memory)> {
     let mut input = Input::new(data);
     let first = input.byte()?;
-    let size = 1 << (first & 7);
+    let size = max_size.min(1 << (first & 7));
     let mut rings = [TABLE, AVAILABLE, USED];
     if first & 0x80 != 0 {
         for ring in &mut rings {
@@ -39,9 +59,8 @@ fn play(data: &[u8]) -> Option<u16> {
     }
     let [descriptors, driver, device] = rings;
     let event_index = first & 0x40 != 0;
-    let setup = Setup { max_size: 128, size, descriptors, driver, device, event_index };
+    let setup = Setup { max_size, size, descriptors, driver, device, event_index };
     let memory = host::ram(RAM);
-    let handler = Block::new(host::volume(), "vol-0").handler(0);
     let ring = Ring::new(&setup, memory.clone(), handler)?;
     let mut play = Play { input, memory, ring, size, offered: 0 };
     while let Some(what) = play.input.byte() {
@@ -51,7 +70,8 @@ fn play(data: &[u8]) -> Option<u16> {
             break;
         }
     }
-    play.memory.read_record(Gpa(USED + 2)).ok()
+    let used = play.memory.read_record(Gpa(USED + 2)).ok()?;
+    Some((used, play.memory))
 }
 
 impl Play<'_> {
@@ -94,13 +114,20 @@ impl Play<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::play;
+    use super::*;
 
     #[test]
-    fn the_corpus_gets_through_to_the_disk() {
+    fn the_corpus_gets_through_to_the_disk_and_to_random_bytes() {
+        let corpus =
+            |name: &str| std::fs::read(format!("{}/corpus/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
         for (name, chains) in [("requests", 6), ("indirect", 1), ("event_index", 2)] {
-            let path = format!("{}/corpus/virtio_block/{name}", env!("CARGO_MANIFEST_DIR"));
-            assert_eq!(play(&std::fs::read(path).unwrap()), Some(chains), "{name}");
+            let handler = Block::new(host::volume(), "vol-0").handler(0);
+            let (used, _) = play(&corpus(&format!("virtio_block/{name}")), 128, handler).unwrap();
+            assert_eq!(used, chains, "{name}");
         }
+        let (used, memory) = play(&corpus("virtio_rng/requests"), 8, Rng.handler(0)).unwrap();
+        let written: Vec<u32> =
+            (0..3).map(|place| memory.read_record(Gpa(USED + 8 + 8 * place)).unwrap()).collect();
+        assert_eq!((used, written), (3, vec![64, 8192, 1512]));
     }
 }

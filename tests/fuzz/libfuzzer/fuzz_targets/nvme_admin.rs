@@ -1,0 +1,4 @@
+//! nvme_admin under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ami_run_fuzz::nvme_admin(data));

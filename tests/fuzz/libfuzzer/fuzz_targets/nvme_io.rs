@@ -1,0 +1,4 @@
+//! nvme_io under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ami_run_fuzz::nvme_io(data));
