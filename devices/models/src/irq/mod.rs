@@ -1,7 +1,8 @@
 //! Interrupts and doorbells between devices and the hypervisor.
 //!
-//! Level-triggered lines (serial port, ACPI, PCI INTx) go through [`Lines`]; messages (MSI-X) through one event a
-//! vector. Which GSI a PCI link reaches is the ISA bridge's PIRQ registers' say.
+//! Lines go through [`Lines`]: those of ISA devices (serial port, clock), whose edges count, and those of ACPI and
+//! PCI INTx, whose level does. Messages (MSI-X) go through one event a vector. Which GSI a PCI link reaches is the
+//! ISA bridge's PIRQ registers' say.
 
 mod doorbells;
 #[cfg(test)]
@@ -52,7 +53,7 @@ pub struct Doorbell {
 /// IOAPIC pins, and so GSIs of lines.
 const PINS: usize = 24;
 
-/// All level-triggered lines of a machine. A GSI is high while any of its sources is.
+/// All lines of a machine. A GSI is high while any of its sources is.
 #[derive(Debug)]
 pub struct Lines {
     hypervisor: Arc<dyn Hypervisor>,
