@@ -3,8 +3,8 @@
 //!
 //! Modelled: selector, data port, DMA read, skip and select, the file directory. Left out: writing to items
 //! (nothing here is for the guest to change), and the interface in memory that arm64 has. An item that is not there
-//! is empty, and empty items read as zero: so SeaBIOS takes its legacy keys for unset. Accesses of other widths than
-//! the specification's read as zero and are dropped.
+//! is empty, and empty items read as zero: so SeaBIOS takes its legacy keys for unset. Any other access reads as zero
+//! and is dropped.
 
 use crate::bus::{Access, Device, Effect, Width};
 use crate::trace::{Kinds, Trace};

@@ -46,7 +46,7 @@ fn absent_port(port: u16) -> Option<&'static str> {
         // Nothing on this board transfers by it; Linux reads a page register and takes all ones for "no DMA".
         0x00..=0x0f | 0x81..=0x8f | 0xc0..=0xdf => "DMA controller",
         0x2e..=0x2f | 0x4e..=0x4f => "Super I/O configuration",
-        // Its status port is there, for the reset pulse, and says that there is no data.
+        // Port 0x64 is there, for its reset pulse, and reads all ones too: no controller.
         0x60 => "keyboard controller's data",
         // Written to let time pass; a real PC has only a latch there.
         0x80 => "POST code",

@@ -4,7 +4,7 @@
 //! what the PAM registers would do (the segments are plain RAM, filled before reset), SMRAM, IDE, USB, SMBus.
 //! Registers that are not named below are reserved ones ([`Config`]). Of those, Linux reads the resources of the
 //! PIIX4's device monitors (0x5c to 0x7c): zero says that none takes a range of ports. SeaBIOS writes the base and the
-//! control of the SMBus (0x90, 0xd2), which keep zero, as on EC2: so drivers know that nothing is behind them.
+//! control of the SMBus (0x90, 0xd2), which keep zero: so drivers do not try ports where nobody is.
 
 use super::{Config, Function, Identity};
 use crate::bus::Width;

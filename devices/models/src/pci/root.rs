@@ -2,7 +2,7 @@
 //! window of memory BARs to the function that decodes it.
 //!
 //! What no function takes ends as on a real bus, in a master abort: reads give all ones, writes are dropped (PCI
-//! Local Bus Specification 3.0, section 3.2.2.3.4). That goes for absent functions, for other buses, for configuration
+//! Local Bus Specification 3.0, section 3.3.3.1). That goes for absent functions, for other buses, for configuration
 //! data while the address register is off, and for the window where no BAR is decoded. The same answer have accesses
 //! that mechanism 1 does not define: parts of the address register, and data that leaves its dword.
 

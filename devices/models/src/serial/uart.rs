@@ -3,8 +3,8 @@
 //! Modelled: the receive FIFO with its time-out, the transmitter as one that is always empty, interrupts by
 //! priority, divisor latch, loop-back, scratch. vm-superio's Serial was not taken: it has no FIFO control, FIFO
 //! ids or modem lines, which firmware and other operating systems' drivers probe for.
-//! Left out: baud rate (bytes pass at once), parity, break, DMA mode, transmit FIFO timing, and writing the status
-//! registers (5 and 6), which is for factory tests.
+//! Left out: baud rate (bytes pass at once), parity, break, DMA mode, transmit FIFO timing, and writing the two
+//! status registers (5 and 6), which is for factory tests.
 
 use std::collections::VecDeque;
 
