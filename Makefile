@@ -1,5 +1,5 @@
 # Every target is a script of its own: this file only names them.
-.PHONY: help build check test test-guests bench demo clean-cache
+.PHONY: help build check test test-guests test-long bench demo clean-cache
 
 help:
 	@echo 'make build         the release program'
@@ -7,10 +7,11 @@ help:
 	@echo 'make check         layout and lints'
 	@echo 'make test          all tests of minutes: 15 at most, installs what they need'
 	@echo 'make test-guests   every guest test: 45 minutes at most'
+	@echo 'make test-long     guests of other makers and long fuzzing: 30 minutes at most'
 	@echo 'make bench         figures beside QEMU: 10 minutes; ROWS=launch,memory: 1 minute'
 	@echo 'make clean-cache   removes the images and packages that the tests keep'
 
-build check test test-guests bench clean-cache:
+build check test test-guests test-long bench clean-cache:
 	@tests/make/$@
 
 demo:

@@ -134,7 +134,8 @@ pub(crate) fn guest(variable: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(variable).map(PathBuf::from);
     if folder.is_none() {
         let mut uncaptured = std::io::stderr();
-        writeln!(uncaptured, "skipped: guest test: {variable} is not set; `make test` sets it").unwrap();
+        writeln!(uncaptured, "skipped: guest test: {variable} is not set: run the scripts beside this test")
+            .unwrap();
     }
     folder
 }

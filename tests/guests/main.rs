@@ -4,4 +4,5 @@
 mod debian;
 mod expect;
 mod fast;
+mod foreign;
 mod small;
