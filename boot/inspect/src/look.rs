@@ -156,43 +156,35 @@ fn system(
 ) -> System {
     let mut survey = Survey::default();
     for partition in partitions {
-        let result = match partition.holds {
-            Holds::Ext | Holds::Fat => files::open(disk, partition).and_then(|files| {
-                let volume = Volume { partition: partition.number, files: files.as_ref() };
-                survey.look(disk, &volume)?;
-                unified(disk, &volume, loaders, &mut survey)
-            }),
+        match partition.holds {
+            Holds::Ext | Holds::Fat => match files::open(disk, partition) {
+                Ok(files) => {
+                    let volume = Volume { partition: partition.number, files: files.as_ref() };
+                    survey.look(disk, &volume);
+                    unified(disk, &volume, loaders, &mut survey);
+                }
+                Err(fault) => {
+                    missed.push(unread(Place::partition(partition.number), fault, MayHold::System));
+                }
+            },
             // Nothing is started from there.
-            Holds::Other("swap") | Holds::Unknown | Holds::Nothing => Ok(()),
-            Holds::Other(what) => {
-                let why = format!("it holds {what}, which is not read here");
-                missed.push(Unread {
-                    place: Place::partition(partition.number),
-                    why,
-                    may_hold: MayHold::System,
-                });
-                Ok(())
-            }
-        };
-        if let Err(fault) = result {
-            missed.push(unread(Place::partition(partition.number), fault, MayHold::System));
+            Holds::Other("swap") | Holds::Unknown | Holds::Nothing => {}
+            Holds::Other(what) => missed.push(Unread {
+                place: Place::partition(partition.number),
+                why: format!("it holds {what}, which is not read here"),
+                may_hold: MayHold::System,
+            }),
         }
     }
     survey.finish(missed)
 }
 
-/// Kernels among the EFI programs.
-fn unified(
-    disk: &mut Disk<'_>,
-    volume: &Volume<'_>,
-    loaders: &[Loader],
-    to: &mut Survey,
-) -> Result<(), Fault> {
+/// Kernels among the EFI programs. A loader that cannot be read was noted when it was found.
+fn unified(disk: &mut Disk<'_>, volume: &Volume<'_>, loaders: &[Loader], to: &mut Survey) {
     for loader in loaders.iter().filter(|loader| loader.partition == volume.partition) {
-        let file = volume.files.find(disk, &loader.path)?;
-        if program::unified(disk, &file)?.is_some() {
-            to.kernel(disk, volume, &loader.path, &file)?;
+        let Ok(file) = volume.files.find(disk, &loader.path) else { continue };
+        if let Ok(Some(_)) = program::unified(disk, &file) {
+            to.kernel(disk, volume, &loader.path, &file);
         }
     }
-    Ok(())
 }

@@ -1,4 +1,5 @@
-//! Fuzz targets: what a guest can do to the virtual hardware, and what people write about images, played from bytes.
+//! Fuzz targets: what a guest can do to the virtual hardware, a disk to who looks into it, and what people write about
+//! images, played from bytes.
 //!
 //! Each target is a function of one byte string that must return: no panic, no endless loop, no memory that grows
 //! with what the bytes ask for. Numbers that run out end the play. `cargo test` plays the corpus and mutations of
@@ -7,6 +8,7 @@
 #![expect(clippy::expect_used, reason = "a host without memory or temporary files ends the run, in words")]
 
 mod chips;
+mod disk;
 mod fw_cfg;
 mod host;
 mod image;
@@ -16,6 +18,7 @@ mod pci_config;
 mod virtio;
 
 pub use chips::{cmos, power, serial};
+pub use disk::{disk_ext, disk_fat, disk_tables, efi_program, initrd_archive};
 pub use fw_cfg::fw_cfg;
 pub use image::{image_json, mappings};
 pub use nvme::{nvme_admin, nvme_io};
@@ -26,10 +29,15 @@ pub use virtio::{virtio_block, virtio_rng};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("cmos", cmos),
+    ("disk_ext", disk_ext),
+    ("disk_fat", disk_fat),
+    ("disk_tables", disk_tables),
+    ("efi_program", efi_program),
     ("fw_cfg", fw_cfg),
     ("image_json", image_json),
+    ("initrd_archive", initrd_archive),
     ("mappings", mappings),
     ("nvme_admin", nvme_admin),
     ("nvme_io", nvme_io),

@@ -176,6 +176,26 @@ fn cmos() {
 }
 
 #[test]
+fn disk_ext() {
+    fuzz("disk_ext");
+}
+
+#[test]
+fn disk_fat() {
+    fuzz("disk_fat");
+}
+
+#[test]
+fn disk_tables() {
+    fuzz("disk_tables");
+}
+
+#[test]
+fn efi_program() {
+    fuzz("efi_program");
+}
+
+#[test]
 fn fw_cfg() {
     fuzz("fw_cfg");
 }
@@ -199,6 +219,11 @@ fn nvme_admin() {
 fn nvme_io() {
     // Each of its plays starts threads and waits for them, time and again.
     fuzz_share("nvme_io", 4);
+}
+
+#[test]
+fn initrd_archive() {
+    fuzz("initrd_archive");
 }
 
 #[test]

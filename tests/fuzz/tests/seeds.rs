@@ -2,6 +2,9 @@
 //! is compared, so that it cannot grow stale. Finds of a fuzzer may lie beside it.
 #![expect(clippy::unwrap_used, reason = "a test: what does not fit fails it")]
 
+#[path = "seeds/disk.rs"]
+mod disk;
+
 use std::path::Path;
 
 type Seed = (&'static str, Vec<u8>);
@@ -379,6 +382,7 @@ fn the_corpus_is_what_is_written_here() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let write = std::env::var_os("AMI_RUN_FUZZ_WRITE_SEEDS").is_some();
     let mut all = chips();
+    all.extend(disk::all());
     all.extend([("fw_cfg", fw_cfg()), ("pci_config", pci_config())]);
     all.extend([("nvme_admin", nvme_admin()), ("nvme_io", nvme_io())]);
     all.extend([("virtio_block", virtio_block()), ("virtio_rng", virtio_rng())]);

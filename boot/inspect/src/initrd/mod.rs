@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Read};
 
 /// What an initrd may unpack to.
-const MAX_UNPACKED: u64 = 1 << 30;
+const MAX_UNPACKED: u64 = 512 << 20;
 /// What unpacking may keep in memory. `zstd --ultra -22` makes windows of 128 MiB; distributions' are of 8.
 const MAX_WINDOW: u64 = 64 << 20;
 /// modules.builtin is of ten to thirty KiB.

@@ -73,6 +73,7 @@ pub enum Code {
     NoSerialConsole,
     NvmeDriverMissing,
     EnaDriverMissing,
+    VirtioPciDriverMissing,
     VirtioBlkDriverMissing,
     VirtioNetDriverMissing,
     NotLookedInto,

@@ -106,13 +106,13 @@ fn missing_driver(
             let severity = if nitro { Severity::Error } else { Severity::Warning };
             (Code::EnaDriverMissing, severity, "on Nitro types it would have no network")
         }
-        Driver::VirtioBlk | Driver::VirtioPci => {
+        Driver::VirtioPci | Driver::VirtioBlk => {
             let severity = if nitro { Severity::Information } else { Severity::Warning };
-            (
-                Code::VirtioBlkDriverMissing,
-                severity,
-                "ami-run's virtio disks would not be found; EC2 has none",
-            )
+            let code = match driver {
+                Driver::VirtioPci => Code::VirtioPciDriverMissing,
+                _ => Code::VirtioBlkDriverMissing,
+            };
+            (code, severity, "ami-run's virtio disks would not be found; EC2 has none")
         }
         Driver::VirtioNet => (
             Code::VirtioNetDriverMissing,

@@ -8,7 +8,7 @@ mod layout;
 pub use claims::Claims;
 pub use finding::{Code, Finding, Severity};
 
-use crate::contents::{Contents, Depth, MayHold};
+use crate::contents::{Contents, Depth};
 use crate::guess::guess;
 use crate::start::Firmware;
 use ami_run_image::Architecture;
@@ -29,7 +29,11 @@ pub fn lint(contents: &Contents, claims: Option<&Claims>) -> Vec<Finding> {
         kernel::console(contents, ways.architecture, &mut found);
         kernel::drivers(contents, claims.and_then(|claims| claims.ena_support), &mut found);
     }
-    for unread in contents.unread.iter().filter(|unread| unread.may_hold != MayHold::Loaders) {
+    for unread in &contents.unread {
+        let said = |finding: &Finding| finding.code == Code::EspUnreadable && finding.place == unread.place;
+        if found.iter().any(said) {
+            continue;
+        }
         found.push(Finding {
             code: Code::NotLookedInto,
             severity: Severity::Information,

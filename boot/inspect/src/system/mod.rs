@@ -5,12 +5,13 @@ pub(crate) mod drivers;
 mod settings;
 
 use crate::bytes::{stands_at, u16_at};
-use crate::contents::{CommandLine, Driver, Kernel, MayHold, Place, System, Unread};
+use crate::contents::{CommandLine, Driver, Kernel, Machine, MayHold, Place, System, Unread};
 use crate::disk::{Disk, Fault};
 use crate::files::{File, FileSystem};
 use crate::initrd::{self, Initrd};
 use crate::program;
 use drivers::Evidence;
+use settings::{Kind, MAX_ENTRIES};
 use std::collections::{BTreeMap, BTreeSet};
 
 const MAX_OS_RELEASE: u64 = 64 << 10;
@@ -19,7 +20,7 @@ const MAX_MODULES: u64 = 16 << 20;
 /// Kernels of one disk.
 const MAX_KERNELS: usize = 16;
 /// Unpacking an initrd takes a second or so.
-const MAX_INITRDS: usize = 8;
+const MAX_INITRDS: usize = 4;
 
 /// A bzImage's own version: a pointer in its header, counted from 0x200.
 const BZIMAGE_VERSION_AT: usize = 0x20e;
@@ -27,6 +28,8 @@ const KERNEL_HEAD: usize = 32 << 10;
 
 const KERNEL_NAMES: [&str; 4] = ["vmlinuz-", "vmlinux-", "Image-", "kernel-"];
 const INITRD_NAMES: [&str; 2] = ["initrd", "initramfs"];
+/// What could not be read of one disk; behind it there is more of the same.
+const MAX_UNREAD: usize = 32;
 /// Parts of names of what nobody starts by default.
 const NOT_BY_DEFAULT: [&str; 3] = ["rescue", "kdump", ".old"];
 
@@ -36,6 +39,7 @@ pub(crate) struct Survey {
     system: System,
     gathered: BTreeMap<String, Gathered>,
     initrds: Vec<(Place, File, Initrd)>,
+    unread: Vec<Unread>,
 }
 
 #[derive(Default)]
@@ -54,140 +58,158 @@ impl Volume<'_> {
     fn place(&self, path: &str) -> Place {
         Place::path(self.partition, path)
     }
-
-    /// A text, if it is there.
-    fn text(&self, disk: &mut Disk<'_>, path: &str, most: u64) -> Result<Option<String>, Fault> {
-        match self.files.find(disk, path).and_then(|file| file.read(disk, most)) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(Fault::Absent) => Ok(None),
-            Err(fault) => Err(fault),
-        }
-    }
-
-    fn list(&self, disk: &mut Disk<'_>, folder: &str) -> Result<Vec<String>, Fault> {
-        match self.files.list(disk, folder) {
-            Err(Fault::Absent) => Ok(Vec::new()),
-            other => other,
-        }
-    }
 }
 
 impl Survey {
-    /// Looks at one file system.
-    pub(crate) fn look(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>) -> Result<(), Fault> {
-        self.name(disk, volume)?;
+    /// Looks at one file system. What cannot be read is noted, and the rest looked at.
+    pub(crate) fn look(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>) {
+        self.name(disk, volume);
         for base in ["", "/boot"] {
-            for entry in settings::read(disk, volume.files, volume.partition, base)? {
-                self.started(disk, volume, &entry)?;
+            for entry in self.settings(disk, volume, base) {
+                self.started(disk, volume, &entry);
                 self.system.command_lines.push(entry.line);
             }
-            self.boot_folder(disk, volume, base)?;
+            self.boot_folder(disk, volume, base);
         }
         for folder in ["/usr/lib/modules", "/lib/modules"] {
-            let versions = volume.list(disk, folder)?;
+            let versions = self.list(disk, volume, folder);
             for version in versions.iter().take(MAX_KERNELS) {
-                self.modules(disk, volume, folder, version)?;
+                self.modules(disk, volume, folder, version);
             }
             if !versions.is_empty() {
                 break;
             }
         }
-        Ok(())
     }
 
-    fn name(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>) -> Result<(), Fault> {
+    /// What is there and can be read. What is there and cannot is noted.
+    fn noted<T>(&mut self, result: Result<T, Fault>, volume: &Volume<'_>, path: &str) -> Option<T> {
+        match result {
+            Ok(value) => return Some(value),
+            Err(Fault::Absent) => {}
+            Err(fault) => self.unread.push(Unread {
+                place: volume.place(path),
+                why: fault.to_string(),
+                may_hold: MayHold::System,
+            }),
+        }
+        self.unread.truncate(MAX_UNREAD);
+        None
+    }
+
+    fn find(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>, path: &str) -> Option<File> {
+        self.noted(volume.files.find(disk, path), volume, path)
+    }
+
+    fn text(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>, path: &str, most: u64) -> Option<String> {
+        let bytes = self.find(disk, volume, path)?.read(disk, most);
+        let bytes = self.noted(bytes, volume, path)?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn list(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>, folder: &str) -> Vec<String> {
+        self.noted(volume.files.list(disk, folder), volume, folder).unwrap_or_default()
+    }
+
+    fn name(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>) {
         for path in ["/etc/os-release", "/usr/lib/os-release"] {
-            let Some(text) = volume.text(disk, path, MAX_OS_RELEASE)? else { continue };
+            let Some(text) = self.text(disk, volume, path, MAX_OS_RELEASE) else { continue };
             let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
             let name =
                 name.map_or("an operating system without a name", |name| name.trim_matches(['"', '\'']));
             self.system.names.push((volume.partition, name.to_owned()));
             break;
         }
-        Ok(())
+    }
+
+    /// What loaders could start from here.
+    fn settings(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>, base: &str) -> Vec<settings::Entry> {
+        let mut files: Vec<(String, Kind)> =
+            settings::PLACES.map(|(name, kind)| (format!("{base}/{name}"), kind)).into();
+        let folder = format!("{base}/{}", settings::ENTRIES);
+        let mut names = self.list(disk, volume, &folder);
+        names.retain(|name| name.ends_with(".conf"));
+        names.sort();
+        files.extend(names.iter().take(MAX_ENTRIES).map(|name| (format!("{folder}/{name}"), Kind::Entry)));
+        if base.is_empty() {
+            let vendors = self.list(disk, volume, settings::VENDORS);
+            let grub = |vendor: &String| (format!("{}/{vendor}/grub.cfg", settings::VENDORS), Kind::Grub);
+            files.extend(vendors.iter().take(MAX_ENTRIES).map(grub));
+        }
+        files.sort_by_key(|(_, kind)| *kind);
+        let (mut found, mut variables) = (Vec::new(), settings::Variables::new());
+        for (path, kind) in files {
+            if kind == Kind::Legacy && !found.is_empty() {
+                continue;
+            }
+            if let Some(text) = self.text(disk, volume, &path, settings::MAX_SETTINGS) {
+                found.extend(settings::parse(kind, &text, &volume.place(&path), &mut variables));
+            }
+        }
+        found.truncate(MAX_ENTRIES);
+        found
     }
 
     /// The kernel and the initrds that a loader's entry names. GRUB takes paths from the partition's root, and some
     /// settings count from /boot.
-    fn started(
-        &mut self,
-        disk: &mut Disk<'_>,
-        volume: &Volume<'_>,
-        entry: &settings::Entry,
-    ) -> Result<(), Fault> {
-        for base in ["", "/boot"] {
-            let path = format!("{base}/{}", entry.kernel.trim_start_matches('/'));
-            if let Ok(file) = volume.files.find(disk, &path) {
-                self.kernel(disk, volume, &path, &file)?;
+    fn started(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>, entry: &settings::Entry) {
+        let either =
+            |path: &str| ["", "/boot"].map(|base| format!("{base}/{}", path.trim_start_matches('/')));
+        for path in either(&entry.kernel) {
+            if let Some(file) = self.find(disk, volume, &path) {
+                self.kernel(disk, volume, &path, &file);
                 break;
             }
         }
-        for initrd in &entry.initrds {
-            for base in ["", "/boot"] {
-                let path = format!("{base}/{}", initrd.trim_start_matches('/'));
-                if let Ok(file) = volume.files.find(disk, &path) {
-                    self.initrd(disk, volume.place(&path), &file, 0, file.bytes);
-                    break;
-                }
+        for path in entry.initrds.iter().take(MAX_INITRDS).flat_map(|path| either(path)) {
+            if let Some(file) = self.find(disk, volume, &path) {
+                self.initrd(disk, volume.place(&path), &file, 0, file.bytes);
             }
         }
-        Ok(())
     }
 
     /// Kernels, initrds and configurations by their names.
-    fn boot_folder(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>, folder: &str) -> Result<(), Fault> {
-        let mut names = volume.list(disk, folder)?;
+    fn boot_folder(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>, folder: &str) {
+        let mut names = self.list(disk, volume, if folder.is_empty() { "/" } else { folder });
         names.retain(|name| !NOT_BY_DEFAULT.iter().any(|part| name.contains(part)));
         names.sort();
+        let starts = |name: &str, with: &[&str]| with.iter().any(|start| name.starts_with(start));
         for name in &names {
             let path = format!("{folder}/{name}");
             if let Some(version) = name.strip_prefix("config-") {
-                if let Some(text) = volume.text(disk, &path, MAX_CONFIGURATION)? {
+                if let Some(text) = self.text(disk, volume, &path, MAX_CONFIGURATION) {
                     self.configuration(version, &text);
                 }
-            } else if KERNEL_NAMES.iter().any(|start| name.starts_with(start)) {
-                if let Ok(file) = volume.files.find(disk, &path) {
-                    self.kernel(disk, volume, &path, &file)?;
+            } else if starts(name, &KERNEL_NAMES) {
+                if let Some(file) = self.find(disk, volume, &path) {
+                    self.kernel(disk, volume, &path, &file);
                 }
-            } else if INITRD_NAMES.iter().any(|start| name.starts_with(start))
-                && let Ok(file) = volume.files.find(disk, &path)
+            } else if starts(name, &INITRD_NAMES)
+                && let Some(file) = self.find(disk, volume, &path)
             {
                 self.initrd(disk, volume.place(&path), &file, 0, file.bytes);
             }
         }
-        Ok(())
     }
 
     /// A kernel, or a unified image with all that one needs.
-    pub(crate) fn kernel(
-        &mut self,
-        disk: &mut Disk<'_>,
-        volume: &Volume<'_>,
-        path: &str,
-        file: &File,
-    ) -> Result<bool, Fault> {
+    pub(crate) fn kernel(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>, path: &str, file: &File) {
+        let facts = kernel_facts(disk, file);
+        let Some((unified, machine, version)) = self.noted(facts, volume, path) else { return };
         let place = volume.place(path);
-        let unified = program::unified(disk, file)?;
-        let machine = program::kernel_machine(disk, file)?;
-        let version = match &unified {
-            Some(unified) => unified.version.clone(),
-            None => version(&file.head(disk, KERNEL_HEAD)?),
-        };
         let named = || path.rsplit('/').next()?.split_once('-').map(|(_, version)| version.to_owned());
         let version = version.or_else(named).unwrap_or_else(|| path.to_owned());
         if let Some(gathered) = self.gathered(&version) {
             gathered.kernel.place.get_or_insert(place.clone());
             gathered.kernel.machine = gathered.kernel.machine.or(machine);
         }
-        let Some(unified) = unified else { return Ok(false) };
+        let Some(unified) = unified else { return };
         if let Some(text) = unified.command_line {
-            let line = CommandLine { place: place.clone(), text, rescue: false };
-            self.system.command_lines.push(line);
+            self.system.command_lines.push(CommandLine { place: place.clone(), text, rescue: false });
         }
         if let Some((start, len)) = unified.initrd {
             self.initrd(disk, place, file, start, len);
         }
-        Ok(true)
     }
 
     fn initrd(&mut self, disk: &mut Disk<'_>, place: Place, file: &File, start: u64, len: u64) {
@@ -212,15 +234,9 @@ impl Survey {
     }
 
     /// One version's folder of modules.
-    fn modules(
-        &mut self,
-        disk: &mut Disk<'_>,
-        volume: &Volume<'_>,
-        folder: &str,
-        version: &str,
-    ) -> Result<(), Fault> {
-        let built_in = volume.text(disk, &format!("{folder}/{version}/modules.builtin"), MAX_MODULES)?;
-        let on_root = volume.text(disk, &format!("{folder}/{version}/modules.dep"), MAX_MODULES)?;
+    fn modules(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>, folder: &str, version: &str) {
+        let built_in = self.text(disk, volume, &format!("{folder}/{version}/modules.builtin"), MAX_MODULES);
+        let on_root = self.text(disk, volume, &format!("{folder}/{version}/modules.dep"), MAX_MODULES);
         // Each line begins with a module's path.
         let of = |text: &str| -> BTreeSet<Driver> {
             text.lines()
@@ -236,7 +252,6 @@ impl Survey {
                 evidence.on_root.get_or_insert_default().extend(of(&text));
             }
         }
-        Ok(())
     }
 
     fn gathered(&mut self, version: &str) -> Option<&mut Gathered> {
@@ -248,6 +263,7 @@ impl Survey {
 
     /// Puts together what all file systems had. What could not be read may have held an initrd.
     pub(crate) fn finish(mut self, unread: &mut Vec<Unread>) -> System {
+        unread.append(&mut self.unread);
         let blind = unread.iter().any(|unread| unread.may_hold == MayHold::System);
         for (place, _, initrd) in &self.initrds {
             if let Some(why) = &initrd.unread {
@@ -280,6 +296,18 @@ impl Survey {
             self.gathered.into_iter().map(|(version, gathered)| (version, gathered.kernel)).collect();
         self.system
     }
+}
+
+type KernelFacts = (Option<program::Unified>, Option<Machine>, Option<String>);
+
+fn kernel_facts(disk: &mut Disk<'_>, file: &File) -> Result<KernelFacts, Fault> {
+    let unified = program::unified(disk, file)?;
+    let machine = program::kernel_machine(disk, file)?;
+    let version = match &unified {
+        Some(unified) => unified.version.clone(),
+        None => version(&file.head(disk, KERNEL_HEAD)?),
+    };
+    Ok((unified, machine, version))
 }
 
 /// A bzImage says its version itself.

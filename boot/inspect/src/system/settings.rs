@@ -5,13 +5,11 @@
 //! are set to plain text in it or in grubenv.
 
 use crate::contents::{CommandLine, Place};
-use crate::disk::{Disk, Fault};
-use crate::files::FileSystem;
 use std::collections::BTreeMap;
 
-const MAX_SETTINGS: u64 = 1 << 20;
+pub(super) const MAX_SETTINGS: u64 = 1 << 20;
 /// Entries of one disk: kernels that a distribution keeps, twice over, for each of several systems.
-const MAX_ENTRIES: usize = 64;
+pub(super) const MAX_ENTRIES: usize = 64;
 /// As long as Linux takes one.
 const MAX_LINE: usize = 4096;
 
@@ -24,65 +22,51 @@ pub(super) struct Entry {
     pub(super) initrds: Vec<String>,
 }
 
-type Variables = BTreeMap<String, String>;
+pub(super) type Variables = BTreeMap<String, String>;
 
-/// Everything that loaders would find on this file system. `base` is "" or "/boot".
-pub(super) fn read(
-    disk: &mut Disk<'_>,
-    files: &dyn FileSystem,
-    partition: u32,
-    base: &str,
-) -> Result<Vec<Entry>, Fault> {
-    let mut found = Vec::new();
-    let mut variables = Variables::new();
-    let from = |disk: &mut Disk<'_>, path: &str| -> Result<Option<String>, Fault> {
-        match files.find(disk, path).and_then(|file| file.read(disk, MAX_SETTINGS)) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(Fault::Absent) => Ok(None),
-            Err(fault) => Err(fault),
-        }
-    };
-    for name in ["grub/grubenv", "grub2/grubenv"] {
-        if let Some(text) = from(disk, &format!("{base}/{name}"))? {
+/// The kinds of files, in the order that they are read in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// grubenv: variables, and nothing to start.
+    Variables,
+    Grub,
+    /// One entry of the Boot Loader Specification.
+    Entry,
+    Extlinux,
+    /// GRUB Legacy's, which lies about beside a GRUB 2 that nobody starts by it.
+    Legacy,
+}
+
+/// Where they lie, below the root or /boot.
+pub(super) const PLACES: [(&str, Kind); 10] = [
+    ("grub/grubenv", Kind::Variables),
+    ("grub2/grubenv", Kind::Variables),
+    ("grub/grub.cfg", Kind::Grub),
+    ("grub2/grub.cfg", Kind::Grub),
+    ("extlinux/extlinux.conf", Kind::Extlinux),
+    ("extlinux.conf", Kind::Extlinux),
+    ("syslinux/syslinux.cfg", Kind::Extlinux),
+    ("syslinux.cfg", Kind::Extlinux),
+    ("grub/menu.lst", Kind::Legacy),
+    ("grub/grub.conf", Kind::Legacy),
+];
+
+/// Folders of entries: below the root or /boot.
+pub(super) const ENTRIES: &str = "loader/entries";
+/// Folders of which each may hold a grub.cfg, on an EFI system partition.
+pub(super) const VENDORS: &str = "/EFI";
+
+/// What one of these files can start.
+pub(super) fn parse(kind: Kind, text: &str, place: &Place, variables: &mut Variables) -> Vec<Entry> {
+    match kind {
+        Kind::Variables => {
             variables.extend(text.lines().filter_map(assignment));
+            Vec::new()
         }
+        Kind::Grub | Kind::Legacy => of_grub(text, place, variables),
+        Kind::Entry => of_bls(text, place, variables).into_iter().collect(),
+        Kind::Extlinux => of_extlinux(text, place),
     }
-    let mut grub: Vec<String> =
-        ["grub/grub.cfg", "grub2/grub.cfg"].map(|name| format!("{base}/{name}")).into();
-    if base.is_empty() {
-        let vendors = files.list(disk, "/EFI").unwrap_or_default();
-        grub.extend(vendors.iter().take(MAX_ENTRIES).map(|vendor| format!("/EFI/{vendor}/grub.cfg")));
-    }
-    for path in grub {
-        if let Some(text) = from(disk, &path)? {
-            found.extend(of_grub(&text, &Place::path(partition, &path), &mut variables));
-        }
-    }
-    let folder = format!("{base}/loader/entries");
-    let mut names = files.list(disk, &folder).unwrap_or_default();
-    names.retain(|name| name.ends_with(".conf"));
-    names.sort();
-    for name in names.iter().take(MAX_ENTRIES) {
-        let path = format!("{folder}/{name}");
-        if let Some(text) = from(disk, &path)? {
-            found.extend(of_bls(&text, &Place::path(partition, &path), &variables));
-        }
-    }
-    for name in ["extlinux/extlinux.conf", "extlinux.conf", "syslinux/syslinux.cfg", "syslinux.cfg"] {
-        let path = format!("{base}/{name}");
-        if let Some(text) = from(disk, &path)? {
-            found.extend(of_extlinux(&text, &Place::path(partition, &path)));
-        }
-    }
-    // GRUB Legacy's file lies beside a GRUB 2 that nobody starts by it.
-    for name in ["grub/menu.lst", "grub/grub.conf"] {
-        let path = format!("{base}/{name}");
-        if let (true, Some(text)) = (found.is_empty(), from(disk, &path)?) {
-            found.extend(of_grub(&text, &Place::path(partition, &path), &mut variables));
-        }
-    }
-    found.truncate(MAX_ENTRIES);
-    Ok(found)
 }
 
 fn of_grub(text: &str, place: &Place, variables: &mut Variables) -> Vec<Entry> {
@@ -101,7 +85,8 @@ fn of_grub(text: &str, place: &Place, variables: &mut Variables) -> Vec<Entry> {
             }
             "initrd" | "initrd16" | "initrdefi" => {
                 if let Some(last) = found.last_mut() {
-                    last.initrds.extend(expand(rest, variables).split_whitespace().map(str::to_owned));
+                    let text = expand(rest, variables);
+                    last.initrds.extend(text.split_whitespace().map(|path| on_device(path).to_owned()));
                 }
             }
             _ => {}
@@ -113,6 +98,7 @@ fn of_grub(text: &str, place: &Place, variables: &mut Variables) -> Vec<Entry> {
 /// A kernel's path and its command line, in one.
 fn entry(text: &str, title: &str, place: &Place) -> Option<Entry> {
     let (kernel, options) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+    let kernel = on_device(kernel);
     let options: String = options.trim().chars().take(MAX_LINE).collect();
     // Memory tests are started the same way.
     if kernel.is_empty() || kernel.contains("memtest") {
@@ -125,6 +111,11 @@ fn entry(text: &str, title: &str, place: &Place) -> Option<Entry> {
         || named.iter().any(|name| name.contains("rescue") || name.contains("recovery"));
     let line = CommandLine { place: place.clone(), text: options, rescue };
     Some(Entry { line, kernel: kernel.to_owned(), initrds: Vec::new() })
+}
+
+/// A path without GRUB's device before it: `($root)/vmlinuz`.
+fn on_device(path: &str) -> &str {
+    path.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(path, |(_, path)| path)
 }
 
 fn of_bls(text: &str, place: &Place, variables: &Variables) -> Option<Entry> {

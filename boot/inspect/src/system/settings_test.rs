@@ -13,8 +13,8 @@ fn texts(entries: &[Entry]) -> Vec<(&str, &str, bool)> {
 fn grub_s_entries_are_taken_with_plain_variables() {
     let text = "set default=\"0\"\nif [ x ]; then set linux_gfx_mode=auto; fi\nset extra='console=ttyS0 a=b'\n\
                 menuentry 'Ubuntu' --class ubuntu {\n\tlinux\t/boot/vmlinuz-6.8 root=PARTUUID=1 ro ${extra} $unset \
-                quiet$nothing_there\n\tinitrd\t/boot/microcode.cpio /boot/initrd.img-6.8\n}\n\
-                menuentry 'Ubuntu (recovery mode)' {\n\tlinux /boot/vmlinuz-6.8 root=PARTUUID=1\n}\n\
+                quiet$nothing_there\n\tinitrd\t($drive1)/boot/microcode.cpio /boot/initrd.img-6.8\n}\n\
+                menuentry 'Ubuntu (recovery mode)' {\n\tlinux (hd0,1)/boot/vmlinuz-6.8 root=PARTUUID=1\n}\n\
                 menuentry 'Memory test' {\n\tlinux16 /boot/memtest86+.bin\n}\n# linux /boot/no\nlinux\n";
     let found = of_grub(text, &place(), &mut Variables::new());
     assert_eq!(

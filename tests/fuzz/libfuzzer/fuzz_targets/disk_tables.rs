@@ -1,0 +1,4 @@
+//! disk_tables under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ami_run_fuzz::disk_tables(data));

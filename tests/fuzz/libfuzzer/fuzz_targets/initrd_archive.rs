@@ -1,0 +1,4 @@
+//! initrd_archive under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ami_run_fuzz::initrd_archive(data));
