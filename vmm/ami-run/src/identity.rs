@@ -14,6 +14,11 @@ pub(crate) fn volume_id() -> io::Result<String> {
     Ok(id("vol", random::<8>()?))
 }
 
+/// A new serial number of an instance store's disk.
+pub(crate) fn store_serial() -> io::Result<String> {
+    Ok(format!("AWS{}", digits(random::<8>()?).to_uppercase()))
+}
+
 fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     let mut filled = 0;
@@ -23,9 +28,13 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Ids of EC2's longer kind: they begin with 0 and have 17 digits.
 fn id(prefix: &str, bytes: [u8; 8]) -> String {
-    let mut text = format!("{prefix}-0");
+    format!("{prefix}-{}", digits(bytes))
+}
+
+/// Those of EC2's longer ids: 17, and the first is 0.
+fn digits(bytes: [u8; 8]) -> String {
+    let mut text = String::from("0");
     for byte in bytes {
         // Writing to a string cannot fail.
         write!(text, "{byte:02x}").unwrap_or_default();
@@ -61,6 +70,12 @@ mod tests {
         assert_ne!(one.instance_id, other.instance_id);
         assert_ne!(one.uuid, other.uuid);
         assert_ne!(one.generation, other.generation);
+    }
+
+    #[test]
+    fn a_store_s_serial_number_fills_its_field() {
+        let serial = store_serial().unwrap();
+        assert!(serial.len() == 20 && serial.starts_with("AWS0"), "{serial}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::outputs::Outputs;
 use crate::plan::{self, Plan, Start};
 use crate::report::{Report, machine_failure};
 use crate::session::{self, Ended, Setup, Signals};
-use crate::{host, identity, outputs, ui};
+use crate::{disks, host, identity, outputs, ui};
 use ami_run_firmware::{direct, find};
 use ami_run_machine::{Boot, Machine, Spec};
 use std::io;
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Launch, bare: bool) -> Report {
 
 fn run_plan(args: &Launch, plan: &Plan, started: Instant) -> Result<Ended, Failure> {
     plan.check_memory(args)?;
-    let disks = plan.open_disks()?;
+    let disks = disks::open(&plan.launch)?;
     let boot = boot(&plan.start)?;
     host::check_kvm(args.force)?;
     let Outputs { log, trace } = outputs::open(args, plan)?;

@@ -6,6 +6,7 @@
 mod alike;
 mod args;
 mod console;
+mod disks;
 mod doctor;
 mod exit;
 mod failure;

@@ -6,19 +6,14 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use crate::snapshots::{self, Places};
 use crate::source::{self, ASSUMED_SNAPSHOT, Source};
-use crate::{host, identity, mappings};
+use crate::disks::unusable;
+use crate::{host, mappings};
 use ami_run_image::{
-    Architecture, BootMode, Image, ImageBootMode, Interface as PlannedInterface, LaunchPlan, PlannedVolume,
-    Refusal, Request, Warning,
+    Architecture, BootMode, Image, ImageBootMode, LaunchPlan, PlannedVolume, Refusal, Request, Warning,
 };
-use ami_run_machine::{Disk, Interface, MAX_VOLUMES};
-use ami_run_storage::{StorageError, Volume};
-use std::io;
-use std::os::fd::AsRawFd as _;
+use ami_run_machine::MAX_VOLUMES;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-
-const GIB: u64 = 1 << 30;
 
 /// A launch, decided.
 #[derive(Debug)]
@@ -189,15 +184,6 @@ impl Plan {
 
     /// Warns where this version does less than EC2.
     fn warn_of_less(&mut self) {
-        let launch = &mut self.launch;
-        let mut warn = |code, message: String| launch.warnings.push(Warning { code, message });
-        if !launch.instance_store.is_empty() {
-            let (name, count) = (&launch.instance_type.name, launch.instance_store.len());
-            warn(
-                "InstanceStore",
-                format!("{name} has {count} disks of instance store: this version attaches none"),
-            );
-        }
         if self.starts_by_uefi() {
             let message = if self.can_do_without_uefi() {
                 "this version has no UEFI: it starts the image by legacy-bios, which uefi-preferred permits"
@@ -268,62 +254,5 @@ impl Plan {
             }
         }
         all
-    }
-
-    /// Opens every volume, root first.
-    pub(crate) fn open_disks(&self) -> Result<Vec<Disk>, Failure> {
-        let tops = top_folder();
-        let open = |planned: &PlannedVolume| {
-            let size = planned.size_gib.map(|gib| u64::from(gib) * GIB);
-            let name = &planned.device_name;
-            let volume = match &planned.source {
-                Some(file) => Volume::open(file, size, &tops)
-                    .map_err(|cause| unusable(&format!("{} as volume {name}", file.display()), &cause)),
-                None => blank(size.unwrap_or_default(), name, &tops),
-            };
-            Ok(Disk { volume: volume?, interface: interface(planned)? })
-        };
-        self.launch.volumes.iter().map(open).collect()
-    }
-}
-
-/// How the guest sees the volume.
-fn interface(planned: &PlannedVolume) -> Result<Interface, Failure> {
-    let mapping = planned.device_name.trim_start_matches("/dev/").to_owned();
-    match planned.interface {
-        // The one thing by which a guest can tell such disks apart.
-        PlannedInterface::Virtio => Ok(Interface::Virtio { serial: mapping }),
-        PlannedInterface::Nvme => {
-            let volume_id = identity::volume_id().map_err(|cause| {
-                Failure::new(Code::Host, "cannot get random numbers".to_owned()).because(&cause)
-            })?;
-            Ok(Interface::Nvme { volume_id, mapping })
-        }
-    }
-}
-
-/// A volume without a snapshot: all zeroes. Its base is a file of one hole, which never has a name.
-fn blank(size: u64, name: &str, folder: &Path) -> Result<Volume, Failure> {
-    let what = format!("an empty volume {name} in {}", folder.display());
-    let cannot = |cause: io::Error| Failure::new(Code::Host, format!("cannot make {what}")).because(&cause);
-    let base = tempfile::tempfile_in(folder).map_err(cannot)?;
-    base.set_len(size).map_err(cannot)?;
-    let path = format!("/proc/self/fd/{}", base.as_raw_fd());
-    Volume::open(Path::new(&path), None, folder).map_err(|cause| unusable(&what, &cause))
-}
-
-fn unusable(what: &str, cause: &StorageError) -> Failure {
-    let code = match cause {
-        StorageError::Top { .. } => Code::Host,
-        _ => Code::Refused,
-    };
-    Failure::new(code, format!("cannot use {what}")).because(cause)
-}
-
-/// Where private tops live: files without a name, possibly large, so not in a memory file system by choice.
-pub(crate) fn top_folder() -> PathBuf {
-    match std::env::var_os("TMPDIR") {
-        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
-        _ => PathBuf::from("/var/tmp"),
     }
 }

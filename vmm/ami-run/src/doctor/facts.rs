@@ -6,7 +6,7 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use crate::host::access::{self, Surroundings};
 use crate::host::{mib_of, verdict};
-use crate::{plan, state};
+use crate::{disks, state};
 use ami_run_firmware::find;
 use ami_run_machine::probe::{self, Offer, Verdict};
 use rustix::fs::{Access, statvfs};
@@ -107,7 +107,7 @@ impl Facts {
                 .map(|firmware| firmware.path)
                 .map_err(|cause| failure("no SeaBIOS", &cause)),
             memory: memory(Path::new("/")),
-            writes: writes(plan::top_folder()),
+            writes: writes(disks::top_folder()),
             state: state(state::folder(variable)),
             io_uring: Ring {
                 trial: io_uring::IoUring::new(2).map(drop),

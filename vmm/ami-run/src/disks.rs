@@ -1,0 +1,87 @@
+//! Opens what a launch plan lists: volumes on their disk files, empty ones, and instance store.
+
+use crate::exit::Code;
+use crate::failure::Failure;
+use crate::identity;
+use ami_run_image::{InstanceStore, Interface as PlannedInterface, LaunchPlan, PlannedVolume};
+use ami_run_machine::{Disk, Interface};
+use ami_run_storage::{StorageError, Volume};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+
+const GIB: u64 = 1 << 30;
+
+/// Opens every volume, root first, then instance store.
+pub(crate) fn open(plan: &LaunchPlan) -> Result<Vec<Disk>, Failure> {
+    let tops = top_folder();
+    let volumes = plan.volumes.iter().map(|planned| volume(planned, &tops));
+    let seen_as = plan.volumes.first().map_or(PlannedInterface::Nvme, |root| root.interface);
+    let stores = plan.instance_store.iter().map(|planned| store(planned, seen_as, &tops));
+    volumes.chain(stores).collect()
+}
+
+fn volume(planned: &PlannedVolume, tops: &Path) -> Result<Disk, Failure> {
+    let size = planned.size_gib.map(|gib| u64::from(gib) * GIB);
+    let name = &planned.device_name;
+    let volume = match &planned.source {
+        Some(file) => Volume::open(file, size, tops)
+            .map_err(|cause| unusable(&format!("{} as volume {name}", file.display()), &cause))?,
+        None => blank(size.unwrap_or_default(), &format!("volume {name}"), tops)?,
+    };
+    let mapping = planned.device_name.trim_start_matches("/dev/").to_owned();
+    let interface = match planned.interface {
+        // The one thing by which a guest can tell such disks apart.
+        PlannedInterface::Virtio => Interface::Virtio { serial: mapping },
+        PlannedInterface::Nvme => {
+            Interface::Nvme { volume_id: identity::volume_id().map_err(no_random)?, mapping }
+        }
+    };
+    Ok(Disk { volume, interface })
+}
+
+/// What is the host's own on EC2, and empty at every start.
+fn store(planned: &InstanceStore, seen_as: PlannedInterface, tops: &Path) -> Result<Disk, Failure> {
+    let name = &planned.virtual_name;
+    let volume = blank(planned.size_gib.saturating_mul(GIB), &format!("instance store {name}"), tops)?;
+    let device = planned.device_name.as_deref().map_or("none", |name| name.trim_start_matches("/dev/"));
+    let interface = match seen_as {
+        PlannedInterface::Virtio => Interface::Virtio { serial: name.clone() },
+        PlannedInterface::Nvme => Interface::InstanceStore {
+            serial: identity::store_serial().map_err(no_random)?,
+            mapping: format!("{name}:{device}"),
+        },
+    };
+    Ok(Disk { volume, interface })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape of a map_err")]
+fn no_random(cause: io::Error) -> Failure {
+    Failure::new(Code::Host, "cannot get random numbers").because(&cause)
+}
+
+/// All zeroes. Its base is a file of one hole, which never has a name.
+fn blank(size: u64, name: &str, folder: &Path) -> Result<Volume, Failure> {
+    let what = format!("an empty {name} in {}", folder.display());
+    let cannot = |cause: io::Error| Failure::new(Code::Host, format!("cannot make {what}")).because(&cause);
+    let base = tempfile::tempfile_in(folder).map_err(cannot)?;
+    base.set_len(size).map_err(cannot)?;
+    let path = format!("/proc/self/fd/{}", base.as_raw_fd());
+    Volume::open(Path::new(&path), None, folder).map_err(|cause| unusable(&what, &cause))
+}
+
+pub(crate) fn unusable(what: &str, cause: &StorageError) -> Failure {
+    let code = match cause {
+        StorageError::Top { .. } => Code::Host,
+        _ => Code::Refused,
+    };
+    Failure::new(code, format!("cannot use {what}")).because(cause)
+}
+
+/// Where private tops live: files without a name, possibly large, so not in a memory file system by choice.
+pub(crate) fn top_folder() -> PathBuf {
+    match std::env::var_os("TMPDIR") {
+        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
+        _ => PathBuf::from("/var/tmp"),
+    }
+}
