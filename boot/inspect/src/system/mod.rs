@@ -38,8 +38,23 @@ const NOT_BY_DEFAULT: [&str; 3] = ["rescue", "kdump", ".old"];
 pub(crate) struct Survey {
     system: System,
     gathered: BTreeMap<String, Gathered>,
-    initrds: Vec<(Place, File, Initrd)>,
+    initrds: Vec<Unpacked>,
     unread: Vec<Unread>,
+}
+
+/// An initrd, and all the names that lead to it.
+struct Unpacked {
+    places: Vec<Place>,
+    file: File,
+    seen: Initrd,
+}
+
+impl Unpacked {
+    /// Some say themselves which kernel they are for, by their modules; else their name does.
+    fn is_for(&self, version: &str) -> bool {
+        let named = |place: &Place| place.path.as_deref().is_some_and(|path| path.contains(version));
+        self.seen.versions.contains(version) || self.places.iter().any(named)
+    }
 }
 
 #[derive(Default)]
@@ -63,8 +78,15 @@ impl Volume<'_> {
 impl Survey {
     /// Looks at one file system. What cannot be read is noted, and the rest looked at.
     pub(crate) fn look(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>) {
+        // Where not even the root can be read there is one thing to say.
+        if let Err(fault) = volume.files.list(disk, "/") {
+            let place = Place::partition(volume.partition);
+            self.unread.push(Unread { place, why: fault.to_string(), may_hold: MayHold::System });
+            return;
+        }
         self.name(disk, volume);
-        for base in ["", "/boot"] {
+        // Links in the root lead to files in /boot: their own names come first.
+        for base in ["/boot", ""] {
             for entry in self.settings(disk, volume, base) {
                 self.started(disk, volume, &entry);
                 self.system.command_lines.push(entry.line);
@@ -214,7 +236,10 @@ impl Survey {
 
     fn initrd(&mut self, disk: &mut Disk<'_>, place: Place, file: &File, start: u64, len: u64) {
         // Links and several settings lead to the same file.
-        if self.initrds.iter().any(|(_, other, _)| other == file) {
+        if let Some(same) = self.initrds.iter_mut().find(|other| other.file == *file) {
+            if same.places.len() < MAX_KERNELS && !same.places.contains(&place) {
+                same.places.push(place);
+            }
             return;
         }
         let seen = if self.initrds.len() < MAX_INITRDS {
@@ -222,7 +247,7 @@ impl Survey {
         } else {
             Initrd { unread: Some("there are too many initrds".to_owned()), ..Initrd::default() }
         };
-        self.initrds.push((place, file.clone(), seen));
+        self.initrds.push(Unpacked { places: vec![place], file: file.clone(), seen });
     }
 
     fn configuration(&mut self, version: &str, text: &str) {
@@ -265,29 +290,25 @@ impl Survey {
     pub(crate) fn finish(mut self, unread: &mut Vec<Unread>) -> System {
         unread.append(&mut self.unread);
         let blind = unread.iter().any(|unread| unread.may_hold == MayHold::System);
-        for (place, _, initrd) in &self.initrds {
-            if let Some(why) = &initrd.unread {
-                let why = why.clone();
-                unread.push(Unread { place: place.clone(), why, may_hold: MayHold::Drivers });
+        for initrd in &self.initrds {
+            if let (Some(place), Some(why)) = (initrd.places.first(), &initrd.seen.unread) {
+                let (place, why) = (place.clone(), why.clone());
+                unread.push(Unread { place, why, may_hold: MayHold::Drivers });
             }
         }
         for (version, gathered) in &mut self.gathered {
             let evidence = &mut gathered.evidence;
-            let mine = |(place, _, initrd): &&(Place, File, Initrd)| {
-                let named = place.path.as_deref().is_some_and(|path| path.contains(version.as_str()));
-                initrd.versions.contains(version) || named
-            };
-            let mine: Vec<_> = self.initrds.iter().filter(mine).collect();
+            let mine: Vec<&Unpacked> = self.initrds.iter().filter(|initrd| initrd.is_for(version)).collect();
             evidence.initrd_seen = match mine.as_slice() {
                 // A kernel without an initrd, where none can have been missed.
                 [] => self.initrds.is_empty() && !blind,
-                some => some.iter().all(|(_, _, initrd)| initrd.unread.is_none()),
+                some => some.iter().all(|initrd| initrd.seen.unread.is_none()),
             };
-            for (place, _, initrd) in mine {
-                gathered.kernel.initrds.push(place.clone());
-                evidence.in_initrd.extend(&initrd.modules);
-                if !initrd.built_in.is_empty() {
-                    evidence.built_in.get_or_insert_default().extend(&initrd.built_in);
+            for initrd in mine {
+                gathered.kernel.initrds.extend(initrd.places.first().cloned());
+                evidence.in_initrd.extend(&initrd.seen.modules);
+                if !initrd.seen.built_in.is_empty() {
+                    evidence.built_in.get_or_insert_default().extend(&initrd.seen.built_in);
                 }
             }
             gathered.kernel.drivers = evidence.drivers();

@@ -3,7 +3,7 @@
 
 use crate::disks::ext::{self, BLOCK, Node, file};
 use crate::disks::{ESP, SIZE, cpio, fat, fat_of, gpt, part, program};
-use ami_run_inspect::{Contents, Depth, guess, initrd, lint, look};
+use ami_run_inspect::{Contents, Copy, Depth, Table, guess, initrd, lint, look};
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 /// Counts what is read.
@@ -125,10 +125,15 @@ fn a_tree_of_extents_that_leads_into_itself_ends() {
                 let at = node + entry * 12;
                 poke(&mut disk, at, branch_start * u32::try_from(entry).unwrap());
                 poke(&mut disk, at + 4, if depth == 5 { 900 } else { 901 });
+                poke(&mut disk, at + 8, 0);
             }
         }
         let contents = bounded(&disk);
-        assert!(!contents.unread.is_empty());
+        // Said once, and not for every file that is looked for.
+        assert_eq!(contents.unread.len(), 1, "{:?}", contents.unread);
+        let complaint = complaint(&contents);
+        let known = if size == u32::MAX { "more to read" } else { "tree of extents" };
+        assert!(complaint.contains(known), "{complaint}");
     }
     // Extents of no blocks, as many as fit: the reader that we do not use walks them for ever.
     let mut disk = ext::build(1 << 20, &[("/etc/os-release", file("PRETTY_NAME=x\n"))]);
@@ -191,6 +196,13 @@ fn a_fat_whose_chains_lead_into_themselves_ends() {
         }
         bounded(&disk);
     }
+    // Folders' entries that name clusters before the first and behind the last.
+    let entry = good.windows(11).position(|name| name == b"BOOTX64 EFI").unwrap();
+    for cluster in [0u16, 1, 0x0fff, 0xffff] {
+        let mut disk = good.clone();
+        disk[entry + 26..entry + 28].copy_from_slice(&cluster.to_le_bytes());
+        assert!(complaint(&bounded(&disk)).contains("a cluster that is not there"), "{cluster}");
+    }
     for at in 11..62 {
         for value in [0, 1, 0x7f, 0xff] {
             let mut disk = good.clone();
@@ -244,6 +256,22 @@ fn a_gpt_that_names_numbers_nobody_has_ends() {
             bounded(&disk);
         }
     }
+    // What the numbers are refused for, on a volume that has room for everything.
+    for (offset, value, why) in [
+        (24, 5, "stands elsewhere"),
+        (80, u32::MAX, "size or number"),
+        (84, 256, "size or number"),
+        (12, 96, "header"),
+        (76, 1 << 20, "behind the end"),
+    ] {
+        let mut disk = good.clone();
+        poke(&mut disk, 512 + offset, value);
+        disk.resize(SIZE * 2, 0);
+        crate::disks::checksums(&mut disk, 1);
+        let contents = look(&mut Cursor::new(&disk), 1 << 45, Depth::Start).unwrap();
+        let Table::Gpt(table) = contents.table else { panic!("{:?}", contents.table) };
+        assert!(matches!(&table.primary, Copy::Broken(found) if found.contains(why)), "{why}: {table:?}");
+    }
     // An entry that ends before it begins, and one that never ends.
     for (first, last) in [(2048u64, 0u64), (u64::MAX, u64::MAX), (0, u64::MAX), (1 << 40, 1 << 50)] {
         let mut disk = good.clone();
@@ -266,14 +294,17 @@ fn an_initrd_that_lies_ends() {
             initrd::read(&bytes[..at]);
         }
     }
-    // Gigabytes of zeros in a megabyte: the limit of what is unpacked ends it.
-    let mut archive = b"070701".to_vec();
-    for (index, number) in [1u32, 0x81a4, 0, 0, 1, 0, u32::MAX, 0, 0, 0, 0, 2, 0].iter().enumerate() {
-        assert!(index < 13);
-        archive.extend(format!("{number:08x}").into_bytes());
-    }
-    archive.extend(b"x\0\0\0\0\0");
-    archive.resize(8 << 20, 0);
-    let seen = initrd::read(&crate::disks::gzip(&archive)[..]);
+    // A name of 64 KiB, all of it there.
+    let mut long = good.clone();
+    long[94..102].copy_from_slice(b"00010000");
+    long.resize(1 << 20, b'x');
+    assert!(initrd::read(&long[..]).unread.unwrap().contains("longer than a path"));
+    // One that never ends.
+    assert_eq!(initrd::read(io::repeat(0)).unread, None);
+    // A file of four gigabytes in a megabyte.
+    let mut large = good;
+    large[54..62].copy_from_slice(b"ffffffff");
+    large.resize(8 << 20, 0);
+    let seen = initrd::read(&crate::disks::gzip(&large)[..]);
     assert!(seen.unread.unwrap().contains("in the middle of a file"));
 }
