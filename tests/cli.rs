@@ -11,6 +11,8 @@ mod doctor;
 mod ending;
 #[path = "cli/guest.rs"]
 mod guest;
+#[path = "cli/lint.rs"]
+mod lint;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/plan.rs"]

@@ -45,7 +45,7 @@ const CASES: &[Case] = &[
         2,
         &["given twice"],
     ),
-    (&["d.raw", "--snapshot", "snap-1=x"], &[("d.raw", "")], 2, &["there is no image.json"]),
+    (&["d.raw", "--snapshot", "snap-1=x"], &[("d.raw", SECTOR)], 2, &["there is no image.json"]),
     // The image.
     (&["imgae.json"], &[("image.json", "{}")], 1, &["no such image: imgae.json", "did you mean image.json?"]),
     (&["."], &[("image.json", "{}")], 1, &[". is a directory", "did you mean ./image.json?"]),

@@ -37,6 +37,6 @@ pub use contents::{
     Kernel, Loader, Machine, MayHold, Partition, Place, Role, System, Table, Unread,
 };
 pub use guess::{Guess, guess};
-pub use lint::{Claims, Code, Finding, Severity, lint};
+pub use lint::{Claims, Code, Finding, Severity, lint, lint_claims};
 pub use look::look;
 pub use start::Firmware;

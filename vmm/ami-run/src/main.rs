@@ -4,6 +4,7 @@
 //! before KVM is opened), [`session`] is the machine running. Only [`ui`] prints.
 
 mod alike;
+mod answer;
 mod args;
 mod console;
 mod disks;
@@ -12,7 +13,9 @@ mod exit;
 mod failure;
 mod host;
 mod identity;
+mod inspect;
 mod launch;
+mod lint;
 mod mappings;
 mod outputs;
 mod panic;
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let run = || match args::read() {
         Ok(Command::Launch { args, bare }) => launch::run(&args, bare).tell(args.output),
         Ok(Command::Doctor(args)) => doctor::run(&args),
+        Ok(Command::Lint(args)) => lint::run(&args),
         Err(refused) => refused.tell(),
     };
     let code = std::panic::catch_unwind(run).unwrap_or(exit::Code::Bug);

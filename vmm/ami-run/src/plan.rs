@@ -2,15 +2,16 @@
 //! anything is opened that costs time or leaves a trace.
 
 use crate::args::{Launch, MAX_CPUS};
+use crate::disks::unusable;
 use crate::exit::Code;
 use crate::failure::Failure;
 use crate::snapshots::{self, Places};
 use crate::source::{self, ASSUMED_SNAPSHOT, Source};
-use crate::disks::unusable;
-use crate::{host, mappings};
+use crate::{host, inspect, mappings};
 use ami_run_image::{
     Architecture, BootMode, Image, ImageBootMode, LaunchPlan, PlannedVolume, Refusal, Request, Warning,
 };
+use ami_run_inspect::{Claims, Depth, Finding, Guess, Severity, guess, lint};
 use ami_run_machine::MAX_VOLUMES;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -23,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) launch: LaunchPlan,
     pub(crate) start: Start,
     kind: Kind,
+    /// Why a disk that no image describes is taken for what it is.
+    guessed: Option<&'static str>,
 }
 
 /// What was named.
@@ -46,14 +49,15 @@ pub(crate) enum Start {
 pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
     let wanted = args.image_id.as_deref();
     let source = args.image.as_deref().map(|path| source::open(path, bare, wanted)).transpose()?;
-    let mut named = Named::new(args, source);
+    let mut named = Named::new(args, source)?;
     let launch = named.decide(args)?;
     if named.kind == Kind::Image
         && let Some(id) = &launch.image_id
     {
         named.name.clone_from(id);
     }
-    let mut plan = Plan { name: named.name, launch, start: start(args), kind: named.kind };
+    let guessed = named.guess.map(|guess| guess.why);
+    let mut plan = Plan { name: named.name, launch, start: start(args), kind: named.kind, guessed };
     plan.warn_of_less();
     Ok(plan)
 }
@@ -65,27 +69,30 @@ struct Named {
     image: Image,
     /// Where snapshots are looked for.
     folder: PathBuf,
-    /// A disk that no image describes.
+    /// A disk that no image describes, and what it looks like.
     disk: Option<PathBuf>,
+    guess: Option<Guess>,
 }
 
 impl Named {
-    fn new(args: &Launch, source: Option<Source>) -> Named {
-        match source {
+    fn new(args: &Launch, source: Option<Source>) -> Result<Named, Failure> {
+        Ok(match source {
             Some(Source::Description { image, name, folder }) => {
-                Named { kind: Kind::Image, name, image: *image, folder, disk: None }
+                Named { kind: Kind::Image, name, image: *image, folder, disk: None, guess: None }
             }
             Some(Source::Disk(path)) => {
                 let (name, folder) = (path.display().to_string(), source::folder_of(&path));
-                Named { kind: Kind::Disk, name, image: source::assumed_image(), folder, disk: Some(path) }
+                let guess = guess(&inspect::look(&path, None, Depth::Start)?);
+                let image = source::assumed_image(Some(&guess));
+                Named { kind: Kind::Disk, name, image, folder, disk: Some(path), guess: Some(guess) }
             }
             None => {
                 let name =
                     args.kernel.as_ref().map(|kernel| kernel.display().to_string()).unwrap_or_default();
-                let folder = PathBuf::from(".");
-                Named { kind: Kind::Kernel, name, image: source::assumed_image(), folder, disk: None }
+                let (image, folder) = (source::assumed_image(None), PathBuf::from("."));
+                Named { kind: Kind::Kernel, name, image, folder, disk: None, guess: None }
             }
-        }
+        })
     }
 
     fn decide(&self, args: &Launch) -> Result<LaunchPlan, Failure> {
@@ -117,7 +124,30 @@ impl Named {
             return Err(Failure::new(Code::Refused, message));
         }
         self.find_snapshots(args, &mut launch.volumes)?;
+        if matches!(start(args), Start::Firmware(_)) {
+            launch.warnings.extend(self.look_at_root(args, &launch)?);
+        }
         Ok(launch)
+    }
+
+    /// What keeps the root volume from starting, before anybody waits for it.
+    fn look_at_root(&self, args: &Launch, launch: &LaunchPlan) -> Result<Vec<Warning>, Failure> {
+        let Some(PlannedVolume { source: Some(file), size_gib, .. }) = launch.volumes.first() else {
+            return Ok(Vec::new());
+        };
+        let bytes = size_gib.map(|gib| u64::from(gib) << 30);
+        let contents = inspect::look(file, bytes, Depth::Start)?;
+        let claims = self.guess.is_none().then(|| {
+            let claims = Claims::from(&self.image);
+            Claims { boot_mode: args.boot_mode.map(|mode| mode.to_string()).or(claims.boot_mode), ..claims }
+        });
+        let findings = lint(&contents, claims.as_ref()).into_iter();
+        let errors = findings.filter(|finding| finding.severity == Severity::Error);
+        let warning = |finding: Finding| Warning {
+            code: finding.code.name(),
+            message: format!("{}: {}", finding.place, finding.reason),
+        };
+        Ok(errors.map(warning).collect())
     }
 
     fn find_snapshots(&self, args: &Launch, volumes: &mut [PlannedVolume]) -> Result<(), Failure> {
@@ -171,9 +201,13 @@ fn start(args: &Launch) -> Start {
 impl Plan {
     /// What nobody said and was taken for granted, if anything.
     pub(crate) fn assumption(&self) -> Option<String> {
-        let (arch, mode, root) = (self.launch.architecture, self.launch.boot_mode, source::ASSUMED_ROOT);
+        let LaunchPlan { architecture, boot_mode, root_device_name, .. } = &self.launch;
         match self.kind {
-            Kind::Disk => Some(format!("{} is for {arch}, {mode}, root volume {root} only", self.name)),
+            Kind::Disk => Some(format!(
+                "{} is for {architecture}, {boot_mode}, root volume {root_device_name} only: {}",
+                self.name,
+                self.guessed.unwrap_or_default()
+            )),
             Kind::Image if self.launch.type_by_default => Some(format!(
                 "instance type {}: --instance-type chooses another",
                 self.launch.instance_type.name

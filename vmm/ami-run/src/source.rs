@@ -5,6 +5,7 @@ use crate::args::verb_names;
 use crate::exit::Code;
 use crate::failure::Failure;
 use ami_run_image::{BlockDeviceMapping, EbsBlockDevice, Image, ImageError, Refusal, not_json};
+use ami_run_inspect::Guess;
 use ami_run_storage::Opened;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Read, Seek as _};
@@ -16,7 +17,7 @@ const MAX_DESCRIPTION: u64 = 16 << 20;
 const MAX_INDENT: u64 = 4096;
 
 /// What a bare disk file is called in the image that is assumed for it.
-pub(crate) const ASSUMED_ROOT: &str = "/dev/xvda";
+const ASSUMED_ROOT: &str = "/dev/xvda";
 pub(crate) const ASSUMED_SNAPSHOT: &str = "snap-0";
 
 #[derive(Debug)]
@@ -55,8 +56,8 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// The image that is assumed for a disk that none describes.
-pub(crate) fn assumed_image() -> Image {
+/// The image that is assumed for a disk that none describes; what the disk itself tells of it is in `guess`.
+pub(crate) fn assumed_image(guess: Option<&Guess>) -> Image {
     let ebs = EbsBlockDevice { snapshot_id: Some(ASSUMED_SNAPSHOT.to_owned()), ..Default::default() };
     let root = BlockDeviceMapping {
         device_name: Some(ASSUMED_ROOT.to_owned()),
@@ -64,6 +65,8 @@ pub(crate) fn assumed_image() -> Image {
         ..Default::default()
     };
     Image {
+        architecture: guess.map(|guess| guess.architecture.to_string()),
+        boot_mode: guess.map(|guess| guess.firmware.to_string()),
         root_device_name: Some(ASSUMED_ROOT.to_owned()),
         block_device_mappings: Some(vec![root]),
         ..Default::default()
@@ -161,7 +164,11 @@ fn missing(path: &Path, bare: bool, cause: &io::Error) -> Failure {
     } else {
         Failure::new(Code::Refused, format!("no such image: {name}"))
     };
+    let longer: Vec<_> = verb_names().filter(|verb| word && verb.starts_with(&format!("{name} "))).collect();
     match suggestion(path, bare) {
+        _ if !longer.is_empty() => {
+            failure.hint(format!("there is `ami-run {}`", longer.join("`, `ami-run ")))
+        }
         Some(other) => failure.hint(format!("did you mean {other}?")),
         None if word => failure.hint("`ami-run --help` lists the commands; an image is a file"),
         None => failure,

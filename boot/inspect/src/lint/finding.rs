@@ -41,6 +41,23 @@ impl fmt::Display for Severity {
     }
 }
 
+/// An enum whose members have their names as text.
+macro_rules! named {
+    ($(#[$about:meta])* pub enum $name:ident { $($(#[$what:meta])* $member:ident,)* }) => {
+        $(#[$about])*
+        pub enum $name { $($(#[$what])* $member,)* }
+
+        impl $name {
+            /// The same as in JSON and in the source.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $($name::$member => stringify!($member),)* }
+            }
+        }
+    };
+}
+
+named! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Code {
     /// The first sector holds no code for BIOS.
@@ -78,10 +95,10 @@ pub enum Code {
     VirtioNetDriverMissing,
     NotLookedInto,
 }
+}
 
 impl fmt::Display for Code {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The name in JSON and the name in the source are one.
-        fmt::Debug::fmt(self, to)
+        to.write_str(self.name())
     }
 }

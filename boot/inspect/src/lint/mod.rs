@@ -47,6 +47,14 @@ pub fn lint(contents: &Contents, claims: Option<&Claims>) -> Vec<Finding> {
     found
 }
 
+/// Judges what can be judged without a disk: an image whose root cannot be found.
+#[must_use]
+pub fn lint_claims(claims: &Claims) -> Vec<Finding> {
+    let mut found = Vec::new();
+    claims.mapping(&mut found);
+    found
+}
+
 /// How EC2 would start the disk.
 struct Ways {
     architecture: Architecture,

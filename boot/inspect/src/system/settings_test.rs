@@ -1,3 +1,5 @@
+//! How loaders' settings are read: the files of GRUB, the boot loader specification and extlinux.
+
 use super::*;
 
 fn place() -> Place {

@@ -45,7 +45,8 @@ pub(super) fn read(disk: &mut Disk<'_>, mbr: GptMbr) -> Result<Option<(Gpt, Vec<
             break;
         }
     }
-    if mbr == GptMbr::None && primary.as_ref().is_err_and(|why| why == NO_HEADER) && backup.is_err() {
+    let absent = |why: &String| [NO_HEADER, BEHIND_THE_END].contains(&why.as_str());
+    if mbr == GptMbr::None && primary.as_ref().is_err_and(absent) && backup.is_err() {
         return Ok(None);
     }
     let judged = |side: &Side| match side {
@@ -66,13 +67,14 @@ pub(super) fn read(disk: &mut Disk<'_>, mbr: GptMbr) -> Result<Option<(Gpt, Vec<
 type Side = Result<(GPTHeader, Vec<GPTPartitionEntry>), String>;
 
 const NO_HEADER: &str = "its header is missing";
+const BEHIND_THE_END: &str = "it would lie behind the end of the volume";
 
 fn copy(disk: &mut Disk<'_>, lba: u64) -> Result<Side, Fault> {
     let mut sector = [0; 512];
     let words = |why: &str| Ok(Err(why.to_owned()));
     match disk.read(lba.saturating_mul(SECTOR), &mut sector) {
         Ok(()) => {}
-        Err(Fault::BehindTheEnd) => return words("it would lie behind the end of the volume"),
+        Err(Fault::BehindTheEnd) => return words(BEHIND_THE_END),
         Err(fault) => return Err(fault),
     }
     let header = match GPTHeader::read_from(&mut Cursor::new(sector)) {

@@ -5,9 +5,11 @@
 
 mod doctor;
 mod launch;
+mod lint;
 
 pub(crate) use doctor::Doctor;
 pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch, MAX_CPUS};
+pub(crate) use lint::Lint;
 
 use crate::exit::Code;
 use crate::failure::Failure;
@@ -27,6 +29,7 @@ pub(crate) enum Command {
         bare: bool,
     },
     Doctor(Doctor),
+    Lint(Lint),
 }
 
 /// A command line that does nothing: a mistake, or help or version, which were asked for.
@@ -44,7 +47,7 @@ struct Verb {
     read: fn(&[OsString]) -> Result<Command, clap::Error>,
 }
 
-const VERBS: [Verb; 2] = [
+const VERBS: [Verb; 3] = [
     Verb {
         name: "launch",
         about: "Launch an image; this word may be left out",
@@ -54,6 +57,11 @@ const VERBS: [Verb; 2] = [
         name: "doctor",
         about: "Check whether a launch can work on this computer",
         read: |words| Doctor::try_parse_from(words).map(Command::Doctor),
+    },
+    Verb {
+        name: "image lint",
+        about: "Say what would keep an image from starting on EC2",
+        read: |words| Lint::try_parse_from(words).map(Command::Lint),
     },
 ];
 
@@ -70,7 +78,7 @@ fn commands() -> String {
     let help = (HELP, "Say what a command does and takes: ami-run help COMMAND");
     for (name, about) in VERBS.iter().map(|verb| (verb.name, verb.about)).chain([help]) {
         // Writing to a String cannot fail.
-        writeln!(text, "  {name:<8}  {about}").unwrap_or_default();
+        writeln!(text, "  {name:<10}  {about}").unwrap_or_default();
     }
     text
 }
@@ -174,7 +182,7 @@ mod tests {
 
     #[test]
     fn definitions_are_sound_and_every_option_has_help() {
-        for command in [Launch::command(), Doctor::command()] {
+        for command in [Launch::command(), Doctor::command(), Lint::command()] {
             command.clone().debug_assert();
             for argument in command.get_arguments() {
                 assert!(argument.get_help().is_some(), "{}", argument.get_id());

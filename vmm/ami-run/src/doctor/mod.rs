@@ -7,14 +7,13 @@ mod facts;
 mod kvm;
 mod resources;
 
-use crate::args::{Doctor, Output};
+use crate::answer;
+use crate::args::Doctor;
 use crate::exit::Code;
 use crate::failure::Failure;
-use crate::ui;
 use facts::Facts;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::io;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -78,24 +77,8 @@ struct Json<'a> {
 pub(crate) fn run(args: &Doctor) -> Code {
     let checks = judge(&Facts::gather());
     let ok = failed(&checks).next().is_none();
-    let told = match args.output {
-        Output::Text => ui::page(&text(&checks)),
-        Output::Json => serde_json::to_string(&Json { ok, checks: &checks })
-            .map_err(io::Error::from)
-            .and_then(|json| ui::result(&json)),
-    };
-    match told {
-        Ok(()) if ok => Code::Success,
-        Ok(()) => Code::Host,
-        Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => {
-            Code::Signal(u8::try_from(libc::SIGPIPE).unwrap_or_default())
-        }
-        Err(cause) => {
-            let failure = Failure::new(Code::Host, "cannot write to standard output").because(&cause);
-            ui::failure(&failure);
-            failure.code
-        }
-    }
+    let code = if ok { Code::Success } else { Code::Host };
+    answer::tell(args.output, &text(&checks), &Json { ok, checks: &checks }, code)
 }
 
 /// In the order in which a launch comes to need them; what no launch needs comes last.

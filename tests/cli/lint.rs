@@ -1,0 +1,88 @@
+//! `ami-run image lint`, and the same said by a launch before anybody waits for it.
+
+use crate::run::{Place, run};
+use serde_json::Value;
+
+/// A disk with boot code in its first sector and one active partition (an MBR; type 0x83), 4 MiB in all.
+fn bios_disk() -> Vec<u8> {
+    let mut disk = vec![0; 4 << 20];
+    // cli; hlt
+    disk[..2].copy_from_slice(&[0xfa, 0xf4]);
+    disk[446..462].copy_from_slice(&[0x80, 0, 2, 0, 0x83, 0, 2, 0, 0, 8, 0, 0, 0, 8, 0, 0]);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk
+}
+
+const IMAGE: &str = r#"{"ImageId": "ami-1", "Architecture": "x86_64", "RootDeviceName": "/dev/xvda",
+    "EnaSupport": true, "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-1"}}]}"#;
+
+fn codes(result: &Value) -> Vec<&str> {
+    let findings = result["Findings"].as_array().unwrap();
+    findings.iter().map(|finding| finding["Code"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_disk_that_starts_has_no_errors_and_one_that_does_not_has() {
+    let place = Place::new();
+    place.write("good.raw", bios_disk());
+    place.write("empty.raw", vec![0; 1 << 20]);
+    let good = run(place.command(&["image", "lint", "good.raw"]));
+    assert_eq!((good.code, good.err.as_str()), (Some(0), ""), "{}", good.out);
+    let first = "taken for x86_64, legacy-bios: its first sector holds BIOS boot code\n";
+    assert!(good.out.starts_with(first) && good.out.contains("\n0 errors, "), "{}", good.out);
+    let empty = run(place.command(&["image", "lint", "empty.raw", "--output", "json"]));
+    assert_eq!((empty.code, empty.err.as_str()), (Some(1), ""), "{}", empty.out);
+    let result: Value = serde_json::from_str(&empty.out).unwrap();
+    assert_eq!((&result["Ok"], codes(&result)), (&Value::Bool(false), vec!["NoPartitionTable"]), "{result}");
+    assert_eq!(result["Assumed"]["BootMode"], "legacy-bios");
+    assert!(place.leftovers(&["good.raw", "empty.raw"]).is_empty());
+}
+
+#[test]
+fn an_image_is_judged_by_what_it_claims() {
+    let place = Place::new();
+    place.write("i.json", IMAGE);
+    place.write("uefi.json", IMAGE.replace("\"EnaSupport\"", "\"BootMode\": \"uefi\", \"EnaSupport\""));
+    place.write("lost.json", IMAGE.replace("\"DeviceName\": \"/dev/xvda\"", "\"DeviceName\": \"/dev/sdb\""));
+    place.write("snap-1.raw", bios_disk());
+    let of = |name: &str| {
+        let ended = run(place.command(&["image", "lint", name, "--output", "json"]));
+        let result: Value = serde_json::from_str(&ended.out).unwrap();
+        assert!(result["Assumed"].is_null(), "{result}");
+        (ended.code, result)
+    };
+    assert_eq!(of("i.json").0, Some(0));
+    let (code, uefi) = of("uefi.json");
+    assert!(code == Some(1) && codes(&uefi).contains(&"NoEsp"), "{uefi}");
+    let (code, lost) = of("lost.json");
+    assert_eq!((code, codes(&lost)), (Some(1), vec!["RootDeviceNotMapped"]), "{lost}");
+}
+
+#[test]
+fn a_launch_says_it_before_it_waits() {
+    let place = Place::new();
+    place.write("i.json", IMAGE);
+    place.write("snap-1.raw", vec![0; 1 << 20]);
+    let ended = run(place.command(&["i.json", "--dry-run", "--output", "json"]));
+    let plan: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((ended.code, &plan["Warnings"][0]["Code"]), (Some(0), &"NoPartitionTable".into()), "{plan}");
+}
+
+#[test]
+fn what_cannot_be_looked_into_is_refused_in_words() {
+    let place = Place::new();
+    place.write("i.json", IMAGE);
+    place.write("disk.qcow2", b"QFI\xfb and more of it, so that it has a sector".repeat(20));
+    for (arguments, code, said) in [
+        (&["image", "lint", "i.json"][..], 1, "no disk file holds snapshot snap-1"),
+        (&["image", "lint", "disk.qcow2"], 1, "qcow2"),
+        (&["image", "lint", "nothing.raw"], 1, "no such image: nothing.raw"),
+        (&["image", "lint"], 2, "<IMAGE>"),
+        (&["image", "lint", "i.json", "--snapshot", "snap-2=x"], 2, "--snapshot snap-2"),
+        (&["image", "lnit", "i.json"], 2, "there is `ami-run image lint`"),
+    ] {
+        let ended = run(place.command(arguments));
+        assert!(ended.code == Some(code) && ended.err.contains(said), "{:?}: {}", ended.code, ended.err);
+        assert_eq!(ended.out, "", "{arguments:?}");
+    }
+}

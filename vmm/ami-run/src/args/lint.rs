@@ -1,0 +1,45 @@
+//! `image lint`: its options.
+
+use super::Output;
+use crate::values::{self, SnapshotFile};
+use clap::Parser;
+use std::path::PathBuf;
+
+const EPILOGUE: &str = "\
+Examples:
+  ami-run image lint image.json
+  ami-run image lint disk.raw --output json
+
+Exit codes:
+  0  no errors; there may be warnings
+  1  an error was found, or image or disk file are refused
+  2  command line
+";
+
+/// Say what would keep an image from starting on EC2, by what is on its root disk.
+///
+/// Looks for partition tables, boot code, EFI loaders, the kernels that they start, their arguments and their drivers.
+/// Nothing is mounted or changed. What EC2 itself would refuse or decide is shown by `ami-run IMAGE --dry-run`.
+#[derive(Parser, Debug)]
+#[command(name = "ami-run image lint", no_binary_name = true, max_term_width = 100, after_help = EPILOGUE)]
+pub(crate) struct Lint {
+    /// What to look at: an image.json, - for one on standard input, or a raw disk file
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
+
+    /// The image to take, where IMAGE describes several
+    #[arg(long, value_name = "AMI")]
+    pub(crate) image_id: Option<String>,
+
+    /// The disk file that holds a snapshot (repeatable); otherwise snap-….raw or snap-….img beside image.json
+    #[arg(long = "snapshot", value_name = "SNAP=FILE", value_parser = values::snapshot)]
+    pub(crate) snapshots: Vec<SnapshotFile>,
+
+    /// Let image.json name disk files outside its own folder
+    #[arg(long)]
+    pub(crate) allow_external_files: bool,
+
+    /// What standard output is for
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
