@@ -3,8 +3,8 @@
 //! claims, [`guess`] says how a disk file without an image wants to be started.
 //!
 //! The disk is anybody's: everything it says is bounded before it is believed. What it can make us read is a multiple
-//! of its size with a fixed end, what it can make us keep is a few megabytes (64 MiB while an initrd is unpacked).
-//! No I/O but through the reader that the caller gives.
+//! of its size with a fixed end, what it can make us keep is some tens of megabytes (64 MiB more while an initrd is
+//! unpacked). No I/O but through the reader that the caller gives.
 //!
 //! Left out, and said in [`Contents::unread`]: XFS, btrfs, LVM, LUKS, ZFS, NTFS and RAID, which no kept crate reads;
 //! an ext file system's journal; Windows' and BSD's loaders beyond what firmware starts.

@@ -154,27 +154,34 @@ fn system(
     loaders: &[Loader],
     missed: &mut Vec<Unread>,
 ) -> System {
-    let mut survey = Survey::default();
+    let mut opened = Vec::new();
     for partition in partitions {
-        match partition.holds {
-            Holds::Ext | Holds::Fat => match files::open(disk, partition) {
-                Ok(files) => {
-                    let volume = Volume { partition: partition.number, files: files.as_ref() };
-                    survey.look(disk, &volume);
-                    unified(disk, &volume, loaders, &mut survey);
+        let why = match partition.holds {
+            // Where not even the root can be read there is one thing to say, and not one for each file.
+            Holds::Ext | Holds::Fat => {
+                match files::open(disk, partition).and_then(|files| files.list(disk, "/").map(|_| files)) {
+                    Ok(files) => {
+                        opened.push((partition.number, files));
+                        continue;
+                    }
+                    Err(fault) => fault.to_string(),
                 }
-                Err(fault) => {
-                    missed.push(unread(Place::partition(partition.number), fault, MayHold::System));
-                }
-            },
+            }
             // Nothing is started from there.
-            Holds::Other("swap") | Holds::Unknown | Holds::Nothing => {}
-            Holds::Other(what) => missed.push(Unread {
-                place: Place::partition(partition.number),
-                why: format!("it holds {what}, which is not read here"),
-                may_hold: MayHold::System,
-            }),
-        }
+            Holds::Other("swap") | Holds::Unknown | Holds::Nothing => continue,
+            Holds::Other(what) => format!("it holds {what}, which is not read here"),
+        };
+        missed.push(Unread { place: Place::partition(partition.number), why, may_hold: MayHold::System });
+    }
+    let mut survey = Survey::default();
+    let volumes =
+        || opened.iter().map(|(partition, files)| Volume { partition: *partition, files: files.as_ref() });
+    for volume in volumes() {
+        survey.variables(disk, &volume);
+    }
+    for volume in volumes() {
+        survey.look(disk, &volume);
+        unified(disk, &volume, loaders, &mut survey);
     }
     survey.finish(missed)
 }

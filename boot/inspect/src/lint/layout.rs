@@ -162,7 +162,7 @@ fn boot_mode_absent() -> Finding {
         code: Code::BootModeAbsent,
         severity: Severity::Error,
         place: Place::member("BootMode"),
-        reason: "the disk has an EFI loader and no BIOS boot code, and the image does not say so: EC2 would start it \
+        reason: "the disk has an EFI loader and nothing that BIOS could start, and the image does not say so: EC2 would start it \
                  as legacy-bios and hang, with nothing on the console"
             .to_owned(),
         remedy: "register it with `--boot-mode uefi` (or uefi-preferred and BIOS boot code)".to_owned(),

@@ -40,6 +40,8 @@ pub(crate) struct Survey {
     gathered: BTreeMap<String, Gathered>,
     initrds: Vec<Unpacked>,
     unread: Vec<Unread>,
+    /// GRUB's, from wherever its environment lies.
+    variables: settings::Variables,
 }
 
 /// An initrd, and all the names that lead to it.
@@ -76,14 +78,23 @@ impl Volume<'_> {
 }
 
 impl Survey {
+    /// Reads GRUB's variables, which entries on another partition may be written with: an EFI system partition may have
+    /// them, and /boot the entries.
+    pub(crate) fn variables(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>) {
+        let mut paths: Vec<String> =
+            ["/grub", "/grub2", "/boot/grub", "/boot/grub2"].map(|folder| format!("{folder}/grubenv")).into();
+        let vendors = volume.files.list(disk, settings::VENDORS).unwrap_or_default();
+        let vendors = vendors.iter().take(MAX_ENTRIES);
+        paths.extend(vendors.map(|vendor| format!("{}/{vendor}/grubenv", settings::VENDORS)));
+        for path in paths {
+            if let Some(text) = self.text(disk, volume, &path, settings::MAX_SETTINGS) {
+                self.variables.extend(settings::environment(&text));
+            }
+        }
+    }
+
     /// Looks at one file system. What cannot be read is noted, and the rest looked at.
     pub(crate) fn look(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>) {
-        // Where not even the root can be read there is one thing to say.
-        if let Err(fault) = volume.files.list(disk, "/") {
-            let place = Place::partition(volume.partition);
-            self.unread.push(Unread { place, why: fault.to_string(), may_hold: MayHold::System });
-            return;
-        }
         self.name(disk, volume);
         // Links in the root lead to files in /boot: their own names come first.
         for base in ["/boot", ""] {
@@ -159,7 +170,7 @@ impl Survey {
             files.extend(vendors.iter().take(MAX_ENTRIES).map(grub));
         }
         files.sort_by_key(|(_, kind)| *kind);
-        let (mut found, mut variables) = (Vec::new(), settings::Variables::new());
+        let (mut found, mut variables) = (Vec::new(), self.variables.clone());
         for (path, kind) in files {
             if kind == Kind::Legacy && !found.is_empty() {
                 continue;
@@ -220,6 +231,7 @@ impl Survey {
         let Some((unified, machine, version)) = self.noted(facts, volume, path) else { return };
         let place = volume.place(path);
         let named = || path.rsplit('/').next()?.split_once('-').map(|(_, version)| version.to_owned());
+        let version = version.filter(|version| !version.is_empty());
         let version = version.or_else(named).unwrap_or_else(|| path.to_owned());
         if let Some(gathered) = self.gathered(&version) {
             gathered.kernel.place.get_or_insert(place.clone());

@@ -27,8 +27,6 @@ pub(super) type Variables = BTreeMap<String, String>;
 /// The kinds of files, in the order that they are read in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// grubenv: variables, and nothing to start.
-    Variables,
     Grub,
     /// One entry of the Boot Loader Specification.
     Entry,
@@ -38,9 +36,7 @@ pub(super) enum Kind {
 }
 
 /// Where they lie, below the root or /boot.
-pub(super) const PLACES: [(&str, Kind); 10] = [
-    ("grub/grubenv", Kind::Variables),
-    ("grub2/grubenv", Kind::Variables),
+pub(super) const PLACES: [(&str, Kind); 8] = [
     ("grub/grub.cfg", Kind::Grub),
     ("grub2/grub.cfg", Kind::Grub),
     ("extlinux/extlinux.conf", Kind::Extlinux),
@@ -53,16 +49,17 @@ pub(super) const PLACES: [(&str, Kind); 10] = [
 
 /// Folders of entries: below the root or /boot.
 pub(super) const ENTRIES: &str = "loader/entries";
-/// Folders of which each may hold a grub.cfg, on an EFI system partition.
+/// Folders of which each may hold a grub.cfg and a grubenv, on an EFI system partition.
 pub(super) const VENDORS: &str = "/EFI";
+
+/// The variables of a grubenv.
+pub(super) fn environment(text: &str) -> Variables {
+    text.lines().filter_map(assignment).collect()
+}
 
 /// What one of these files can start.
 pub(super) fn parse(kind: Kind, text: &str, place: &Place, variables: &mut Variables) -> Vec<Entry> {
     match kind {
-        Kind::Variables => {
-            variables.extend(text.lines().filter_map(assignment));
-            Vec::new()
-        }
         Kind::Grub | Kind::Legacy => of_grub(text, place, variables),
         Kind::Entry => of_bls(text, place, variables).into_iter().collect(),
         Kind::Extlinux => of_extlinux(text, place),

@@ -55,6 +55,29 @@ const SUPERBLOCK: usize = 1024;
 /// Where the root's inode stands (ext.rs of disks/).
 const ROOT_INODE: usize = 5 * BLOCK + 128;
 
+/// A source that cannot be read from some byte on.
+struct Failing(Cursor<Vec<u8>>);
+
+impl Read for Failing {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.0.position() > 1 << 20 { Err(io::Error::other("a bad sector")) } else { self.0.read(to) }
+    }
+}
+
+impl Seek for Failing {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn the_host_s_trouble_is_not_the_disk_s() {
+    let disk = gpt(SIZE, vec![part(ESP, 3000, fat(1 << 20, &[]))]);
+    let mut failing = Failing(Cursor::new(disk));
+    let cause = look(&mut failing, SIZE as u64, Depth::Start).unwrap_err();
+    assert_eq!(cause.to_string(), "a bad sector");
+}
+
 #[test]
 fn an_ext_file_system_that_lies_about_its_sizes_ends() {
     let good = ext::build(1 << 20, &[("/etc/os-release", file("PRETTY_NAME=x\n"))]);
@@ -135,6 +158,12 @@ fn a_tree_of_extents_that_leads_into_itself_ends() {
         let known = if size == u32::MAX { "more to read" } else { "tree of extents" };
         assert!(complaint.contains(known), "{complaint}");
     }
+    // Two leaves that say the same blocks of the file.
+    let mut disk = ext::build(1 << 20, &[("/etc/os-release", file("PRETTY_NAME=x\n"))]);
+    poke(&mut disk, ROOT_INODE + 4, 4096);
+    disk[ROOT_INODE + 0x2a] = 2;
+    disk.copy_within(ROOT_INODE + 0x34..ROOT_INODE + 0x40, ROOT_INODE + 0x40);
+    assert!(complaint(&bounded(&disk)).contains("tree of extents"), "{}", complaint(&bounded(&disk)));
     // Extents of no blocks, as many as fit: the reader that we do not use walks them for ever.
     let mut disk = ext::build(1 << 20, &[("/etc/os-release", file("PRETTY_NAME=x\n"))]);
     poke(&mut disk, ROOT_INODE + 0x38, 0);

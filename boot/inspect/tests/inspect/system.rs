@@ -280,6 +280,19 @@ fn a_boot_partition_of_its_own_is_enough_for_consoles_and_drivers() {
     assert_eq!(codes(&contents), [Code::EnaDriverMissing, Code::NoSerialConsole, Code::NotLookedInto]);
 }
 
+/// Red Hat's: entries in /boot, their variables on the EFI system partition.
+#[test]
+fn variables_may_lie_on_another_partition() {
+    let entry = file("linux /vmlinuz-5.14.0\noptions $kernelopts\n");
+    let esp = fat(
+        1 << 20,
+        &[("EFI/redhat/grubenv", b"# GRUB Environment Block\nkernelopts=ro console=ttyS0\n####")],
+    );
+    let boot = ext::build(1 << 20, &[("/loader/entries/a.conf", entry)]);
+    let contents = seen(&gpt(SIZE, vec![part(LINUX, 2048, boot), part(ESP, 5000, esp)]));
+    assert_eq!(contents.system.command_lines[0].text, "ro console=ttyS0");
+}
+
 #[test]
 fn a_unified_kernel_image_says_everything_itself() {
     let initrd = gzip(&cpio(&[
