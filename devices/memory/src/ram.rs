@@ -1,5 +1,5 @@
 //! RAM and read-only firmware pages: mapped once for a process' life, kept over a reset of the machine.
-#![expect(unsafe_code, reason = "mmap'd pages are returned to the host with madvise")]
+#![expect(unsafe_code, reason = "madvise on guest memory")]
 
 use crate::{Bitmap, Buffers, Gpa, MemoryError, Range};
 use std::sync::Arc;
@@ -8,6 +8,11 @@ use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// What the host and KVM map by one entry where the guest's and the host's address allow it.
+const LARGE_PAGE: u64 = 2 << 20;
+/// How often a better place for a range is looked for.
+const MAX_SPACERS: usize = 8;
 
 /// vm-memory's view of the RAM, for the crates of that family (virtio-queue, linux-loader).
 pub type Ram = GuestMemoryMmap<Bitmap>;
@@ -32,12 +37,13 @@ impl Memory {
     pub fn new(ranges: &[Range]) -> Result<Memory, MemoryError> {
         let total = ranges.iter().fold(0u64, |sum, range| sum.saturating_add(range.len));
         let fail = |cause: String| MemoryError::Reserve { size: total >> 20, cause };
-        let mut wanted = Vec::new();
+        let mut regions = Vec::new();
         for range in ranges {
-            let len = usize::try_from(range.len).map_err(|cause| fail(cause.to_string()))?;
-            wanted.push((GuestAddress(range.start), len));
+            let region = map(*range).map_err(fail)?;
+            want_large_pages(&region);
+            regions.push(region);
         }
-        let ram = Ram::from_ranges(&wanted).map_err(|cause| fail(cause.to_string()))?;
+        let ram = Ram::from_regions(regions).map_err(|cause| fail(cause.to_string()))?;
         Ok(Memory { ram: Arc::new(ram) })
     }
 
@@ -107,6 +113,38 @@ impl Memory {
     }
 }
 
+/// Maps a range where its host address is the guest's modulo the size of a large page. Linux since 6.7 does so by
+/// itself; before, it puts a mapping right below the last one, so that one of the right size in between moves it.
+/// Should that fail, the guest only runs more slowly.
+fn map(range: Range) -> Result<GuestRegionMmap<Bitmap>, String> {
+    let len = usize::try_from(range.len).map_err(|cause| cause.to_string())?;
+    let mut spacers = Vec::new();
+    loop {
+        let mapping = MmapRegion::<Bitmap>::new(len).map_err(|cause| cause.to_string())?;
+        let beyond = (mapping.as_ptr() as u64).wrapping_sub(range.start) % LARGE_PAGE;
+        if beyond == 0 || range.len < LARGE_PAGE || spacers.len() == MAX_SPACERS {
+            let region = GuestRegionMmap::new(mapping, GuestAddress(range.start));
+            return region.ok_or_else(|| "address overflow".to_owned());
+        }
+        drop(mapping);
+        let spacer = usize::try_from(beyond).map_err(|cause| cause.to_string())?;
+        spacers.push(MmapRegion::<Bitmap>::new(spacer).map_err(|cause| cause.to_string())?);
+    }
+}
+
+/// Asks the host for large pages: a guest of small ones exits four times as often for missing memory. Not below the
+/// first of them, where firmware and the VGA hole leave room for none.
+fn want_large_pages(region: &GuestRegionMmap<Bitmap>) {
+    let skipped = LARGE_PAGE.saturating_sub(region.start_addr().0).min(region.len());
+    let rest = region.len().saturating_sub(skipped);
+    let (Ok(skipped), Ok(rest)) = (usize::try_from(skipped), usize::try_from(rest)) else { return };
+    // SAFETY: `skipped` is at most the mapping's length.
+    let start = unsafe { region.as_ptr().add(skipped) };
+    // A host without large pages refuses, and that is all right.
+    // SAFETY: the range is within a private anonymous mapping that `region` owns; its content does not change.
+    unsafe { libc::madvise(start.cast(), rest, libc::MADV_HUGEPAGE) };
+}
+
 fn slot_of(region: &GuestRegionMmap<Bitmap>, read_only: bool) -> Option<Slot> {
     let host = region.get_host_address(vm_memory::MemoryRegionAddress(0)).ok()?;
     Some(Slot { gpa: region.start_addr().0, len: region.len(), host: host as u64, read_only })
@@ -158,6 +196,17 @@ mod tests {
         assert_eq!(memory.read_record::<u32>(Gpa(0x1_0000_0000)).unwrap(), 0x1122_3344);
         memory.clear();
         assert_eq!(memory.read_record::<u32>(Gpa(0x1_0000_0000)).unwrap(), 0);
+    }
+
+    /// With a page more than Linux aligns by itself. Other tests map memory at the same time, which may spoil a try.
+    #[test]
+    fn large_pages_fit_into_ram() {
+        let aligned = || {
+            let memory =
+                Memory::new(&[Range::new(0, (48 << 20) + 4096), Range::new(1 << 32, 16 << 20)]).unwrap();
+            memory.slots().iter().all(|slot| (slot.host - slot.gpa) % LARGE_PAGE == 0)
+        };
+        assert!((0..100).any(|_| aligned()));
     }
 
     #[test]
