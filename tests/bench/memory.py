@@ -11,35 +11,55 @@ import rom
 from launch import Failed
 
 RAM_KIB = programs.TINY_MIB << 10
-HEAD = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+ *(.*)$")
+HEAD = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \d+ *(.*)$")
+
+
+class Mapping:
+    """One entry of /proc/PID/smaps, in KiB."""
+
+    def __init__(self, head):
+        start, end, name = head.groups()
+        self.start, self.end = int(start, 16) >> 10, int(end, 16) >> 10
+        self.size = self.end - self.start
+        self.name = os.path.basename(name) or "anonymous"
+        self.dirty = 0
 
 
 def mappings(smaps):
-    """Splits the text of /proc/PID/smaps into (name, size, private dirty), in KiB."""
     found = []
     for line in smaps.splitlines():
         head = HEAD.match(line)
         if head:
-            found.append([head.group(1) or "anonymous", 0, 0])
-        elif line.startswith("Size:"):
-            found[-1][1] = int(line.split()[1])
+            found.append(Mapping(head))
         elif line.startswith("Private_Dirty:"):
-            found[-1][2] = int(line.split()[1])
+            found[-1].dirty = int(line.split()[1])
     return found
 
 
+def guest_ram(all):
+    """The neighbours that are together as large as the guest's RAM (advice to the kernel splits mappings), or the one
+    that is larger (the kernel merges mappings)."""
+    for first in range(len(all)):
+        size = 0
+        for last in range(first, len(all)):
+            if last > first and all[last].start != all[last - 1].end:
+                break
+            size += all[last].size
+            if size == RAM_KIB or (size > RAM_KIB and last == first):
+                return all[first : last + 1]
+            if size > RAM_KIB:
+                break
+    raise Failed("no mapping is as large as the guest's RAM")
+
+
 def outside_ram(all):
-    """The dirty KiB by name. Guest RAM is the mapping that is large enough for it; should the kernel have merged it
-    with neighbours, these count as dirty in full."""
-    ram = [one for one in all if one[1] >= RAM_KIB]
-    if len(ram) != 1:
-        raise Failed(f"{len(ram)} mappings are as large as the guest's RAM: which is it?")
-    dirty = {}
+    """The dirty KiB by name. What was merged with guest RAM counts as dirty in full."""
+    ram = guest_ram(all)
+    merged = sum(one.size for one in ram) - RAM_KIB
+    dirty = {"beside guest RAM": merged} if merged else {}
     for one in all:
-        kib = one[1] - RAM_KIB if one is ram[0] else one[2]
-        if kib:
-            name = "beside guest RAM" if one is ram[0] else os.path.basename(one[0])
-            dirty[name] = dirty.get(name, 0) + kib
+        if one.dirty and one not in ram:
+            dirty[one.name] = dirty.get(one.name, 0) + one.dirty
     return dirty
 
 
@@ -58,6 +78,9 @@ def settled(pid):
 
 def measure(command):
     """Returns {"kib": sum, "parts": {name: KiB}}."""
+    with open(command[0], "rb") as program:
+        # Pages of a program that was built a moment ago are dirty until they are on the disk.
+        os.fsync(program.fileno())
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as child:
