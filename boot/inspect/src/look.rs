@@ -19,6 +19,9 @@ const MOST: u64 = 2 << 30;
 /// Folders below /EFI, and programs in one of them.
 const MAX_VENDORS: usize = 32;
 const MAX_PROGRAMS: usize = 32;
+/// Programs of one disk, and file systems that are looked into: no disk that starts anything has nearly as many.
+const MAX_LOADERS: usize = 256;
+const MAX_VOLUMES: usize = 64;
 
 /// Finds what the disk holds. `source` is the snapshot or disk file that the volume is made from, `volume_bytes` the
 /// volume's size: where the volume is larger, zeros follow. Only the host's own trouble with reading is an error.
@@ -138,6 +141,7 @@ fn loaders(
         for name in names.iter().take(MAX_PROGRAMS) {
             let path = format!("{folder}/{name}");
             match files.find(disk, &path).and_then(|file| program::machine(disk, &file)) {
+                Ok(_) if found.len() >= MAX_LOADERS => return Err(Fault::TooMuch),
                 Ok(machine) => found.push(Loader { partition, path, machine }),
                 Err(Fault::Absent) => {}
                 Err(fault) => return Err(fault),
@@ -157,6 +161,7 @@ fn system(
     let mut opened = Vec::new();
     for partition in partitions {
         let why = match partition.holds {
+            Holds::Ext | Holds::Fat if opened.len() >= MAX_VOLUMES => Fault::TooMuch.to_string(),
             // Where not even the root can be read there is one thing to say, and not one for each file.
             Holds::Ext | Holds::Fat => {
                 match files::open(disk, partition).and_then(|files| files.list(disk, "/").map(|_| files)) {

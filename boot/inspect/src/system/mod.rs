@@ -19,6 +19,7 @@ const MAX_CONFIGURATION: u64 = 4 << 20;
 const MAX_MODULES: u64 = 16 << 20;
 /// Kernels of one disk.
 const MAX_KERNELS: usize = 16;
+const MAX_COMMAND_LINES: usize = 256;
 /// Unpacking an initrd takes a second or so.
 const MAX_INITRDS: usize = 4;
 
@@ -100,7 +101,7 @@ impl Survey {
         for base in ["/boot", ""] {
             for entry in self.settings(disk, volume, base) {
                 self.started(disk, volume, &entry);
-                self.system.command_lines.push(entry.line);
+                self.command_line(entry.line);
             }
             self.boot_folder(disk, volume, base);
         }
@@ -112,6 +113,12 @@ impl Survey {
             if !versions.is_empty() {
                 break;
             }
+        }
+    }
+
+    fn command_line(&mut self, line: CommandLine) {
+        if self.system.command_lines.len() < MAX_COMMAND_LINES {
+            self.system.command_lines.push(line);
         }
     }
 
@@ -239,7 +246,7 @@ impl Survey {
         }
         let Some(unified) = unified else { return };
         if let Some(text) = unified.command_line {
-            self.system.command_lines.push(CommandLine { place: place.clone(), text, rescue: false });
+            self.command_line(CommandLine { place: place.clone(), text, rescue: false });
         }
         if let Some((start, len)) = unified.initrd {
             self.initrd(disk, place, file, start, len);
@@ -252,6 +259,9 @@ impl Survey {
             if same.places.len() < MAX_KERNELS && !same.places.contains(&place) {
                 same.places.push(place);
             }
+            return;
+        }
+        if self.initrds.len() > MAX_INITRDS {
             return;
         }
         let seen = if self.initrds.len() < MAX_INITRDS {

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 pub(super) const MAX_SETTINGS: u64 = 1 << 20;
 /// Entries of one disk: kernels that a distribution keeps, twice over, for each of several systems.
 pub(super) const MAX_ENTRIES: usize = 64;
-/// As long as Linux takes one.
+/// As long as Linux takes one; and no variable is longer, so that a file cannot grow by what it repeats.
 const MAX_LINE: usize = 4096;
+const MAX_INITRDS: usize = 16;
 
 /// One thing that a loader can start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,12 +77,13 @@ fn of_grub(text: &str, place: &Place, variables: &mut Variables) -> Vec<Entry> {
         let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
         match word {
             "menuentry" | "title" => title = rest,
+            "linux" | "linux16" | "linuxefi" | "kernel" if found.len() >= MAX_ENTRIES => break,
             "linux" | "linux16" | "linuxefi" | "kernel" => {
                 let text = expand(rest, variables);
                 found.extend(entry(&text, title, place));
             }
             "initrd" | "initrd16" | "initrdefi" => {
-                if let Some(last) = found.last_mut() {
+                if let Some(last) = found.last_mut().filter(|last| last.initrds.len() < MAX_INITRDS) {
                     let text = expand(rest, variables);
                     last.initrds.extend(text.split_whitespace().map(|path| on_device(path).to_owned()));
                 }
@@ -98,7 +100,7 @@ fn entry(text: &str, title: &str, place: &Place) -> Option<Entry> {
     let kernel = on_device(kernel);
     let options: String = options.trim().chars().take(MAX_LINE).collect();
     // Memory tests are started the same way.
-    if kernel.is_empty() || kernel.contains("memtest") {
+    if kernel.is_empty() || kernel.len() > MAX_LINE || kernel.contains("memtest") {
         return None;
     }
     let says =
@@ -134,6 +136,9 @@ fn of_bls(text: &str, place: &Place, variables: &Variables) -> Option<Entry> {
 fn of_extlinux(text: &str, place: &Place) -> Vec<Entry> {
     let (mut found, mut title) = (Vec::<Entry>::new(), "");
     for line in text.lines().map(str::trim) {
+        if found.len() >= MAX_ENTRIES {
+            break;
+        }
         let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
         match (word.to_lowercase().as_str(), found.last_mut()) {
             ("label", _) => title = rest,
@@ -157,7 +162,8 @@ fn of_extlinux(text: &str, place: &Place) -> Vec<Entry> {
 fn assignment(line: &str) -> Option<(String, String)> {
     let (name, value) = line.split_once('=')?;
     let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    plain.then(|| (name.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
+    let value = value.trim_matches(['"', '\'']);
+    (plain && value.len() <= MAX_LINE).then(|| (name.to_owned(), value.to_owned()))
 }
 
 /// Replaces `$name` and `${name}` once: what a value names in turn stays as it is. What is not set is nothing.

@@ -72,3 +72,17 @@ fn variables_are_replaced_once() {
     variables.extend([("b".to_owned(), "z".repeat(100))]);
     assert!(expand(&"$b".repeat(100_000), &variables).len() < 300_000);
 }
+
+/// A megabyte of lines that repeat the longest variable there can be.
+#[test]
+fn settings_do_not_grow_by_what_they_repeat() {
+    let long = "x".repeat(MAX_LINE);
+    let lines = "linux $a $a$a$a\ninitrd $a $a $a\n".repeat(30_000);
+    let found = of_grub(&format!("set a={long}\nset b={long}y\n{lines}"), &place(), &mut Variables::new());
+    assert_eq!(found.len(), MAX_ENTRIES);
+    let kept = |entry: &Entry| entry.kernel.len() + entry.initrds.iter().map(String::len).sum::<usize>();
+    assert!(found.iter().map(kept).sum::<usize>() < 64 * 64 * MAX_LINE);
+    let one = format!("set b={long}y\nlinux /k $b\n{}", "initrd /a /b\n".repeat(30_000));
+    let found = of_grub(&one, &place(), &mut Variables::new());
+    assert_eq!((found[0].initrds.len(), found[0].line.text.as_str()), (MAX_INITRDS, ""));
+}

@@ -244,6 +244,26 @@ fn a_fat_whose_chains_lead_into_themselves_ends() {
     }
 }
 
+/// Each of a thousand partitions is the same file system: what is kept does not grow with them.
+#[test]
+fn a_thousand_partitions_keep_no_more_than_a_few() {
+    let settings = "linux /vmlinuz-6.1.0 quiet\n".repeat(64);
+    let content =
+        ext::build(256 << 10, &[("/grub/grub.cfg", file(&settings)), ("/initrd.img", file("07070"))]);
+    let mut disk = gpt(SIZE, vec![part(ESP, 4096, content)]);
+    // The array of entries, made longer than the 128 that it has room for before the first usable sector.
+    let entry = disk[1024..1152].to_vec();
+    for index in 1..1024 {
+        disk[1024 + index * 128..][..128].copy_from_slice(&entry);
+    }
+    poke(&mut disk, 512 + 80, 1024);
+    crate::disks::checksums(&mut disk, 1);
+    let contents = bounded(&disk);
+    assert_eq!(contents.partitions.len(), 1024);
+    assert_eq!(contents.system.command_lines.len(), 256);
+    assert!(complaint(&contents).contains("more to read"), "{}", complaint(&contents));
+}
+
 #[test]
 fn a_fat_of_each_width_is_read() {
     use fatfs::FatType::{Fat12, Fat16, Fat32};
