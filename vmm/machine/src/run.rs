@@ -172,16 +172,27 @@ impl Machine {
 
     /// Lets the machine run, and pauses it when asked to, until something ends it.
     fn follow(&self, running: &Running, asked: &mut VecDeque<Event>) -> Event {
+        let (mut is_paused, mut held) = (false, None);
         loop {
             // This machine's own handle is a sender, so there is always one.
             let next = asked.pop_front().or_else(|| self.events.recv().ok());
             match next.unwrap_or(Event::Stop) {
+                Event::Stop => return Event::Stop,
                 Event::Pause(done) => {
+                    is_paused = true;
                     running.pause();
                     // Who asked may have lost patience.
                     done.send(()).unwrap_or_default();
                 }
-                Event::Resume => running.gate.open(),
+                Event::Resume => {
+                    is_paused = false;
+                    running.gate.open();
+                    if let Some(event) = held.take() {
+                        return event;
+                    }
+                }
+                // A vCPU said it on its way to the gate: a machine that stands still is not reset either.
+                event if is_paused => held = held.or(Some(event)),
                 event => return event,
             }
         }
