@@ -88,8 +88,8 @@ impl DiskInterface {
 pub(crate) struct Launch {
     /// What to launch: an image.json, - for one on standard input, or a raw disk file
     ///
-    /// image.json is what `aws ec2 describe-images --output json` prints. A disk file is launched as a legacy-bios
-    /// image with this root volume only.
+    /// image.json is what `aws ec2 describe-images --output json` prints. A disk file is taken for
+    /// what is on it, and launched with this root volume only.
     #[arg(value_name = "IMAGE", required_unless_present = "kernel")]
     pub(crate) image: Option<PathBuf>,
 
