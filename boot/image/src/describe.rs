@@ -116,7 +116,7 @@ records! {
     /// One entry of the block-device mapping.
     BlockDeviceMapping {
         device_name: String,
-        /// Instance store: `ephemeral0` to `ephemeral23`.
+        /// Instance store: `ephemeral0`, `ephemeral1`, …
         virtual_name: String,
         /// Present, whatever its value: the device is left out.
         no_device: String,

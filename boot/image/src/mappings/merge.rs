@@ -10,8 +10,10 @@ use crate::refusal::{Refusal, code};
 /// The option of the caller's mappings.
 pub(crate) const OPTION: &str = "--block-device-mappings";
 const MEMBER: &str = "BlockDeviceMappings";
-/// EC2's ephemeral volumes are ephemeral0 to ephemeral23.
+/// EC2's ephemeral volumes are ephemeral0 to ephemeral23, by the API's words for callers.
 const MAX_EPHEMERAL: u8 = 23;
+/// Amazon's own images for Windows map one for each letter, xvdca to xvdcz.
+const MAX_EPHEMERAL_OF_IMAGE: u8 = 25;
 /// More than any instance type attaches, and few enough to compare each with each.
 const MAX_MAPPINGS: usize = 256;
 
@@ -76,7 +78,8 @@ pub(crate) fn merge(
         let device_name = name_of(mapping, &place(Some(index), None))?;
         check_name(&device_name, root, &place(Some(index), None))?;
         let own = place(Some(index), None);
-        let device = device(mapping, &own)?.ok_or_else(|| neither(&device_name, &own))?;
+        let device =
+            device(mapping, &own, MAX_EPHEMERAL_OF_IMAGE)?.ok_or_else(|| neither(&device_name, &own))?;
         let given = EbsBlockDevice::default();
         merged.push(Mapping { device_name, device, image: Some(index), option: None, given });
     }
@@ -110,7 +113,7 @@ fn apply(
     }
     check_name(name, root, &own)?;
     let given = mapping.ebs.clone().unwrap_or_default();
-    let new = device(mapping, &own)?;
+    let new = device(mapping, &own, MAX_EPHEMERAL)?;
     let Some(known) = merged.iter_mut().find(|known| known.device_name == name) else {
         let device = new.ok_or_else(|| neither(name, &own))?;
         let device_name = name.to_owned();
@@ -184,18 +187,19 @@ fn overlay(base: &EbsBlockDevice, over: EbsBlockDevice) -> EbsBlockDevice {
     }
 }
 
-/// What a mapping maps its name to; none if it only has a name.
-fn device(mapping: &BlockDeviceMapping, own: &str) -> Result<Option<Device>, Refusal> {
+/// What a mapping maps its name to, `most` being the last of the ephemeral volumes; none if it only has a name.
+fn device(mapping: &BlockDeviceMapping, own: &str, most: u8) -> Result<Option<Device>, Refusal> {
     match (&mapping.ebs, mapping.virtual_name.as_deref()) {
         (Some(_), Some(_)) => {
             let message = "a device is either an EBS volume or instance store: give Ebs or VirtualName";
             Err(Refusal::new(code::INVALID_MAPPING, own, message))
         }
         (Some(ebs), None) => Ok(Some(Device::Ebs(Box::new(ebs.clone())))),
-        (None, Some(name)) => match ephemeral(name) {
+        (None, Some(name)) => match ephemeral(name).filter(|number| *number <= most) {
             Some(number) => Ok(Some(Device::Ephemeral(number))),
             None => {
-                let message = format!("`{name}` is not a virtual device: they are ephemeral0 to ephemeral23");
+                let message =
+                    format!("`{name}` is not a virtual device: they are ephemeral0 to ephemeral{most}");
                 Err(Refusal::new(code::INVALID_MAPPING, format!("{own}.VirtualName"), message))
             }
         },
@@ -205,7 +209,7 @@ fn device(mapping: &BlockDeviceMapping, own: &str) -> Result<Option<Device>, Ref
 
 fn ephemeral(name: &str) -> Option<u8> {
     let digits = name.strip_prefix("ephemeral")?;
-    let number: u8 = digits.parse().ok().filter(|number| *number <= MAX_EPHEMERAL)?;
+    let number: u8 = digits.parse().ok()?;
     // `parse` would take a plus sign and leading zeroes.
     (number.to_string() == digits).then_some(number)
 }

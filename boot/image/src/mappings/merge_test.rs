@@ -149,6 +149,23 @@ fn instance_store_can_become_an_empty_volume_but_not_one_of_a_snapshot() {
     assert_eq!(back[2].device, Device::Ephemeral(1));
 }
 
+/// Amazon's Windows images map one name for each letter from xvdca to xvdcz: captures of DescribeImages for
+/// Windows_Server-2012-R2_RTM-English-64Bit-Base-2017.10.13 and later ones.
+#[test]
+fn an_image_may_map_as_many_virtual_names_as_windows_images_do() {
+    let mapping = |letter: char, number: u8| BlockDeviceMapping {
+        device_name: Some(format!("xvdc{letter}")),
+        virtual_name: Some(format!("ephemeral{number}")),
+        ..BlockDeviceMapping::default()
+    };
+    let image: Vec<_> = ('a'..='z').zip(0..).map(|(letter, number)| mapping(letter, number)).collect();
+    let merged = merge(&image, &[], "/dev/sda1").unwrap();
+    assert_eq!((merged.len(), &merged[25].device), (26, &Device::Ephemeral(25)));
+    let refusal = merge(&[mapping('a', 26)], &[], "/dev/sda1").unwrap_err();
+    assert_eq!(refusal.place, "BlockDeviceMappings[0].VirtualName");
+    assert!(refusal.message.ends_with("ephemeral0 to ephemeral25"), "{refusal}");
+}
+
 #[test]
 fn virtual_names_are_ephemeral0_to_ephemeral23() {
     for (name, good) in [
