@@ -3,7 +3,7 @@
 use crate::exit::Code;
 use crate::failure::Failure;
 use crate::values::SnapshotFile;
-use ami_run_image::{Image, Snapshot, code};
+use ami_run_image::{Image, Snapshot, code, is_snapshot_id};
 use std::path::{Component, Path, PathBuf};
 
 /// What a raw disk file beside image.json may be called.
@@ -24,6 +24,12 @@ pub(crate) struct Places<'a> {
 
 /// Finds the disk file of snapshot `id`.
 pub(crate) fn find(id: &str, places: &Places<'_>) -> Result<PathBuf, Failure> {
+    // It becomes a file name, and image.json may come from anybody.
+    if !is_snapshot_id(id) {
+        let message = format!("`{id}` is not a snapshot id (`snap-` and letters or digits)");
+        let failure = Failure::new(Code::Refused, message.as_str());
+        return Err(failure.ec2(code::INVALID_SNAPSHOT_MALFORMED, message));
+    }
     if let Some(named) = places.given.iter().find(|one| one.id == id) {
         return Ok(named.file.clone());
     }
@@ -197,6 +203,20 @@ mod tests {
         std::fs::write(folder.path().join("snap-1.qcow2"), "").unwrap();
         let told = look("snap-1", &[], &sold, folder.path()).unwrap_err();
         assert!(told.hint.unwrap().contains("qemu-img convert -O raw "));
+    }
+
+    #[test]
+    fn an_id_that_is_none_leads_to_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let file = elsewhere.path().join("disk.raw");
+        std::fs::write(&file, "").unwrap();
+        let absolute = file.with_extension("").display().to_string();
+        for id in [absolute.as_str(), "snap-../../etc", "../snap-1", ""] {
+            let told = look(id, &[], &Image::default(), folder.path()).unwrap_err();
+            assert_eq!(told.ec2.unwrap().code, "InvalidSnapshotID.Malformed", "{id}");
+            assert_eq!((told.causes.len(), told.message.contains("is not a snapshot id")), (0, true), "{id}");
+        }
     }
 
     #[test]
