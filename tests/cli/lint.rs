@@ -69,6 +69,25 @@ fn a_launch_says_it_before_it_waits() {
 }
 
 #[test]
+fn a_refusal_is_json_for_programs_too() {
+    let place = Place::new();
+    place.write("i.json", IMAGE);
+    place.write("out.json", IMAGE.replace("snap-1", "/etc/snap-1"));
+    for (name, code, words) in [
+        ("i.json", Some("InvalidSnapshot.NotFound"), "no disk file holds snapshot snap-1"),
+        ("out.json", Some("InvalidSnapshotID.Malformed"), "`/etc/snap-1` is not a snapshot id"),
+        ("nothing.raw", None, "no such image: nothing.raw"),
+    ] {
+        let ended = run(place.command(&["image", "lint", name, "--output", "json"]));
+        assert!(ended.code == Some(1) && ended.err.contains(words), "{:?}: {}", ended.code, ended.err);
+        let result: Value = serde_json::from_str(&ended.out).unwrap();
+        assert_eq!((&result["Ok"], codes(&result)), (&Value::Bool(false), vec![]), "{result}");
+        assert_eq!(result["Error"]["Code"].as_str(), code, "{result}");
+        assert!(result["Message"].as_str().unwrap().contains(words), "{result}");
+    }
+}
+
+#[test]
 fn what_cannot_be_looked_into_is_refused_in_words() {
     let place = Place::new();
     place.write("i.json", IMAGE);

@@ -1,8 +1,8 @@
 //! `ami-run image lint`: what would keep an image from starting on EC2, by what is on its root disk.
 
-use crate::args::Lint;
+use crate::args::{Lint, Output};
 use crate::exit::Code;
-use crate::failure::Failure;
+use crate::failure::{Ec2Error, Failure};
 use crate::snapshots::{self, Places};
 use crate::source::{self, Source};
 use crate::{answer, inspect, ui};
@@ -26,6 +26,11 @@ struct Json<'a> {
     ok: bool,
     assumed: Option<Assumed>,
     findings: &'a [Finding],
+    /// Why nothing could be looked into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a Ec2Error>,
 }
 
 #[derive(Serialize)]
@@ -43,7 +48,7 @@ pub(crate) fn run(args: &Lint) -> Code {
         Ok(lints) => lints,
         Err(failure) => {
             ui::failure(&failure);
-            return failure.code;
+            return refused(args.output, &failure);
         }
     };
     let ok = lints.count(Severity::Error) == 0;
@@ -54,8 +59,18 @@ pub(crate) fn run(args: &Lint) -> Code {
         root_device_name: guess.root_device_name,
         why: guess.why,
     });
-    let json = Json { ok, assumed, findings: &lints.findings };
+    let json = Json { ok, assumed, findings: &lints.findings, message: None, error: None };
     answer::tell(args.output, &lints.text(), &json, code)
+}
+
+/// Programs get their object even if there is nothing to judge; people have been told.
+fn refused(output: Output, failure: &Failure) -> Code {
+    if output == Output::Text {
+        return failure.code;
+    }
+    let (message, error) = (Some(failure.line()), failure.ec2.as_ref());
+    let json = Json { ok: false, assumed: None, findings: &[], message, error };
+    answer::tell(output, "", &json, failure.code)
 }
 
 fn look(args: &Lint) -> Result<Lints, Failure> {
