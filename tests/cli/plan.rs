@@ -5,7 +5,7 @@ use crate::run::{Ended, Place, has_kvm, run, skip};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const IMAGE: &str = r#"{"Images": [{"ImageId": "ami-1", "Architecture": "x86_64", "RootDeviceName": "/dev/xvda",
     "EnaSupport": true, "OwnerId": "111122223333", "BlockDeviceMappings": [
@@ -38,6 +38,19 @@ fn refused(image: &str, more: &[&str], fragments: &[&str]) {
         assert!(ended.err.contains(fragment), "{more:?}: no {fragment:?} in: {}", ended.err);
     }
     assert!(place.leftovers(&FILES).is_empty());
+}
+
+#[test]
+fn a_plan_that_nobody_reads_ends_like_other_programs_in_a_pipe() {
+    let place = place_of(IMAGE);
+    for more in [&[][..], &["--output", "json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = place.command(&[&["i.json", "--dry-run"], more].concat());
+        let output = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
+        let output = output.unwrap();
+        assert_eq!((output.status.code(), output.stderr), (Some(141), Vec::new()), "{more:?}");
+    }
 }
 
 #[test]

@@ -15,6 +15,11 @@ pub(crate) fn tell(output: Output, page: &str, json: &impl Serialize, code: Code
             serde_json::to_string(json).map_err(io::Error::from).and_then(|json| ui::result(&json))
         }
     };
+    written(told, code)
+}
+
+/// The exit code, after an answer was written or not. Who has closed the pipe knows that, as with other programs.
+pub(crate) fn written(told: io::Result<()>, code: Code) -> Code {
     match told {
         Ok(()) => code,
         Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => {

@@ -4,7 +4,7 @@ use crate::args::{Launch, Output};
 use crate::exit::Code;
 use crate::failure::{Ec2Error, Failure};
 use crate::session::{Cause, Ended, Last, signal_name};
-use crate::{host, ui};
+use crate::{answer, host, ui};
 use ami_run_image::{LaunchPlan, Warning};
 use ami_run_machine::{ErrorKind, Exit, MachineError};
 use serde::Serialize;
@@ -133,7 +133,7 @@ impl Report {
     pub(crate) fn tell(&self, output: Output) -> Code {
         let mut code = Code::Success;
         if let Some(plan) = &self.plan {
-            return said(ui::result(plan), code);
+            return answer::written(ui::result(plan), code);
         }
         match &self.outcome {
             Ok(message) => ui::status("stopped", message),
