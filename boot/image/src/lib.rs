@@ -45,7 +45,7 @@ pub use instance_type::{Ena, Hypervisor, InstanceType, Store};
 pub use mappings::option::parse_mappings;
 pub use parse::parse;
 pub use plan::{InstanceStore, LaunchPlan, MetadataOptions, Request, plan};
-pub use recognise::not_json;
+pub use recognise::{is_description, not_json};
 pub use refusal::{Refusal, code};
 pub use volume::{Interface, PlannedVolume};
 pub use warning::Warning;

@@ -17,6 +17,7 @@ struct Described {
 
 /// Reads one `Image` object, or `{"Images": […]}`. With `wanted`, the image of that id; otherwise there must be one.
 pub fn parse(bytes: &[u8], wanted: Option<&str>) -> Result<Image, ImageError> {
+    let bytes = recognise::without_mark(bytes);
     // First only the shape; the second reading, straight into the types, is what knows places.
     let members: Map<String, Value> = serde_json::from_slice(bytes)
         .map_err(|cause| recognise::of_text(bytes).unwrap_or_else(|| list_or(bytes, &cause)))?;
@@ -119,6 +120,7 @@ mod tests {
         let alone = parsed(ONE);
         assert_eq!(alone, parsed(&format!("\n {{\"Images\": [{ONE}], \"NextToken\": null}}")));
         assert_eq!(alone.image_id.as_deref(), Some("ami-1"));
+        assert_eq!(alone, parsed(&format!("\u{feff}{ONE}")));
     }
 
     #[test]

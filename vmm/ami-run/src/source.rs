@@ -4,7 +4,7 @@ use crate::alike;
 use crate::args::verb_names;
 use crate::exit::Code;
 use crate::failure::Failure;
-use ami_run_image::{BlockDeviceMapping, EbsBlockDevice, Image, ImageError, Refusal, not_json};
+use ami_run_image::{BlockDeviceMapping, EbsBlockDevice, Image, ImageError, Refusal, is_description};
 use ami_run_inspect::Guess;
 use ami_run_storage::Opened;
 use std::fs::{self, File};
@@ -41,7 +41,7 @@ pub(crate) fn open(path: &Path, bare: bool, wanted: Option<&str>) -> Result<Sour
         Opened::Data(file) => file,
         Opened::Other(what) => return Err(refuse_kind(path, what)),
     };
-    if !is_description(path, &mut file).map_err(|cause| unreadable(path, &cause))? {
+    if !describes(path, &mut file).map_err(|cause| unreadable(path, &cause))? {
         return Ok(Source::Disk(path.to_owned()));
     }
     let bytes = file.rewind().and_then(|()| read_all(file)).map_err(|cause| unreadable(path, &cause))?;
@@ -126,13 +126,13 @@ fn read_all(from: impl Read) -> io::Result<Vec<u8>> {
 
 /// A description begins with `{`. A file called .json that does not is still no disk, but a broken description; and so
 /// is what the AWS CLI prints in other formats.
-fn is_description(path: &Path, file: &mut File) -> io::Result<bool> {
+fn describes(path: &Path, file: &mut File) -> io::Result<bool> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
         return Ok(true);
     }
     let mut head = Vec::new();
     file.take(MAX_INDENT).read_to_end(&mut head)?;
-    Ok(head.trim_ascii_start().first() == Some(&b'{') || not_json(&head).is_some())
+    Ok(is_description(&head))
 }
 
 fn refuse_kind(path: &Path, what: &str) -> Failure {
