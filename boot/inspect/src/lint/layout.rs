@@ -151,8 +151,8 @@ fn by(contents: &Contents, ways: &Ways, firmware: Firmware, severity: Severity) 
         }
         Firmware::LegacyBios => {
             let problem = start::bios(contents).err()?;
-            let only_uefi = ways.silent && start::uefi(contents, ways.architecture).is_ok();
-            Some(if only_uefi { boot_mode_absent() } else { no_bios(problem, contents, severity) })
+            let uefi = start::uefi(contents, ways.architecture).is_ok();
+            Some(if ways.silent && uefi { boot_mode_absent() } else { no_bios(problem, uefi, severity) })
         }
     }
 }
@@ -169,9 +169,9 @@ fn boot_mode_absent() -> Finding {
     }
 }
 
-fn no_bios(problem: NoBios, contents: &Contents, severity: Severity) -> Finding {
-    let loader =
-        contents.loaders.first().map(|_| ", or register the image with `--boot-mode uefi`").unwrap_or("");
+/// `uefi`: by UEFI it would start.
+fn no_bios(problem: NoBios, uefi: bool, severity: Severity) -> Finding {
+    let loader = if uefi { ", or register the image with `--boot-mode uefi`" } else { "" };
     let install = format!("install a loader for BIOS (`grub-install --target=i386-pc`){loader}");
     let (code, reason, remedy) = match problem {
         NoBios::Code => {

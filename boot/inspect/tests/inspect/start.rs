@@ -99,7 +99,9 @@ fn an_esp_only_disk_hangs_where_its_image_does_not_say_uefi() {
     assert_eq!(findings[0].place.to_string(), "BootMode");
     assert!(findings[0].reason.contains("EC2 would start it as legacy-bios and hang"), "{findings:?}");
     assert_eq!(found(&contents, &x86(Some("uefi"))), []);
-    assert_eq!(found(&contents, &x86(Some("legacy-bios"))), [(Code::NoBootCode, Severity::Error)]);
+    let legacy = lint(&contents, Some(&x86(Some("legacy-bios"))));
+    assert_eq!((legacy.len(), legacy[0].code, legacy[0].severity), (1, Code::NoBootCode, Severity::Error));
+    assert!(legacy[0].remedy.contains("`--boot-mode uefi`"), "{legacy:?}");
     // Types without UEFI fall back to BIOS.
     assert_eq!(found(&contents, &x86(Some("uefi-preferred"))), [(Code::NoBootCode, Severity::Warning)]);
     let guess = guess(&contents);
@@ -114,6 +116,12 @@ fn the_other_architecture_s_loader_is_no_loader() {
     let guess = guess(&contents);
     assert_eq!((guess.architecture, guess.firmware), (Architecture::Arm64, Firmware::Uefi));
     assert_eq!(found(&contents, &image(Architecture::Arm64, Some("uefi"))), []);
+    // Nobody is sent to UEFI by a loader that it would not start.
+    for mode in [None, Some("legacy-bios")] {
+        let findings = lint(&contents, Some(&x86(mode)));
+        assert_eq!(findings[0].code, Code::NoBootCode, "{findings:?}");
+        assert!(!findings[0].remedy.contains("uefi"), "{findings:?}");
+    }
     let findings = lint(&contents, Some(&x86(Some("uefi"))));
     assert_eq!(findings[0].code, Code::NoRemovableLoader, "{findings:?}");
     assert!(findings[0].reason.contains("/EFI/BOOT/BOOTAA64.EFI"), "{findings:?}");
