@@ -130,8 +130,10 @@ pub(crate) fn instance_type(image: &Image, instance_type: &InstanceType) -> Resu
     let Some(specification) = &image.instance_type_specification else { return Ok(()) };
     let place = "InstanceTypeSpecification";
     let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, name));
-    let refuse =
-        |member: &str, message: String| Refusal::new(code::UNSUPPORTED, format!("{place}.{member}"), message);
+    let refuse = |member: &str, message: String| {
+        Refusal::new(code::UNSUPPORTED, format!("{place}.{member}"), message)
+            .hint("--instance-type chooses another")
+    };
     if specification.unsupported_instance_types.as_deref().is_some_and(any) {
         return Err(refuse(
             "UnsupportedInstanceTypes",

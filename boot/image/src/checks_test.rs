@@ -140,6 +140,11 @@ fn the_image_may_name_the_types_that_it_runs_on() {
     assert_eq!(code, code::UNSUPPORTED);
     assert!(text.contains("the image supports m5.large, c5.*, and not t3.micro"), "{text}");
     assert_eq!(refuse(r#""UnsupportedInstanceTypes": ["t3.*"]"#).0, code::UNSUPPORTED);
+    for more in [r#""SupportedInstanceTypes": ["m5.large"]"#, r#""UnsupportedInstanceTypes": ["t3.*"]"#] {
+        let image = image_with(&format!(r#""InstanceTypeSpecification": {{{more}}}"#));
+        let hint = plan(&image, &request()).unwrap_err().hint;
+        assert!(hint.is_some_and(|hint| hint.contains("--instance-type")), "{more}");
+    }
     for fine in [
         r#""SupportedInstanceTypes": ["t*.micro"]"#,
         r#""SupportedInstanceTypes": []"#,

@@ -160,7 +160,8 @@ fn vcpus_of(size: &str) -> Option<u32> {
 
 /// The names most like this one, best first.
 fn near(wanted: &str) -> Vec<String> {
-    let score = |name: String| (strsim::normalized_damerau_levenshtein(wanted, &name), name);
+    let wanted = wanted.to_ascii_lowercase();
+    let score = |name: String| (strsim::normalized_damerau_levenshtein(&wanted, &name), name);
     let mut scored: Vec<_> = InstanceType::names().map(score).filter(|(score, _)| *score >= ALIKE).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
     scored.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()

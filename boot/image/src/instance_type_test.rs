@@ -94,6 +94,10 @@ fn an_unknown_type_has_ec2_s_words_and_near_names() {
         "--instance-type: Invalid value 't3.mikro' for InstanceType. (InvalidParameterValue)"
     );
     assert!(refused.hint.unwrap().contains("t3.micro"));
+    assert_eq!(
+        InstanceType::named("M7I.LARGE").unwrap_err().hint.unwrap().split(',').next(),
+        Some("did you mean m7i.large")
+    );
     for bad in ["", "t3", "t3.", ".micro", "t3.micro.x", "mac1.metal", "#.x", "t3/micro", "large.t3"] {
         let refused = InstanceType::named(bad).unwrap_err();
         assert!(refused.hint.is_some(), "{bad}");

@@ -89,6 +89,10 @@ fn of_shorthand(text: &str, mappings: &mut Vec<BlockDeviceMapping>) -> Result<()
 
 fn push(value: &mut Value, shorthand: bool, mappings: &mut Vec<BlockDeviceMapping>) -> Result<(), Refusal> {
     let place = format!("{OPTION}[{}]", mappings.len());
+    // A member may be null, and then it is not there; a mapping may not.
+    if value.is_null() {
+        return Err(refuse(&place, "members in braces are wanted here, not null"));
+    }
     check(value, &Kind::Members(MAPPING), shorthand, &place)?;
     let mapping = serde_json::from_value(value.take()).map_err(|cause| refuse(&place, cause.to_string()))?;
     mappings.push(mapping);
@@ -187,6 +191,7 @@ mod tests {
         for (value, told) in [
             ("", "--block-device-mappings: it is empty"),
             ("[1]", "--block-device-mappings[0]: members in braces are wanted here, not 1"),
+            ("[null]", "--block-device-mappings[0]: members in braces are wanted here, not null"),
             ("[{]", "--block-device-mappings: it is not JSON: "),
             (
                 r#"{"Ebs": {"VolumeSize": "8"}}"#,
