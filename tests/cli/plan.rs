@@ -41,6 +41,17 @@ fn refused(image: &str, more: &[&str], fragments: &[&str]) {
 }
 
 #[test]
+fn an_image_writes_no_lines_of_its_own() {
+    let fake = IMAGE.replace("/dev/xvda", "/dev/x\\nwarning         fake: line");
+    let ended = dry(&place_of(&fake), &[]);
+    assert!(ended.code == Some(0) && ended.out.contains("/dev/x\\nwarning"), "{}{}", ended.out, ended.err);
+    assert!(!ended.out.contains("\nwarning         fake"), "{}", ended.out);
+    let place = place_of(&fake.replacen("/dev/x\\n", "/dev/y\\n", 1));
+    let ended = run(place.command(&["image", "lint", "i.json"]));
+    assert_eq!((ended.code, ended.out.lines().count()), (Some(1), 3), "{}{}", ended.out, ended.err);
+}
+
+#[test]
 fn a_plan_that_nobody_reads_ends_like_other_programs_in_a_pipe() {
     let place = place_of(IMAGE);
     for more in [&[][..], &["--output", "json"]] {

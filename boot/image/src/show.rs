@@ -64,8 +64,9 @@ impl LaunchPlan {
     pub fn text(&self) -> String {
         let mut text = String::new();
         let mut line = |heading: &str, what: &str| {
-            // Writing to a String cannot fail.
-            writeln!(text, "{heading:<14}  {what}").unwrap_or_default();
+            // A name in the image may hold a line feed, and must not look like a line of ours. Writing to a String
+            // cannot fail.
+            writeln!(text, "{heading:<14}  {}", what.replace('\n', "\\n")).unwrap_or_default();
         };
         line("image", &format!("{} ({})", self.image_id.as_deref().unwrap_or("-"), self.architecture));
         line("instance type", &self.type_text());

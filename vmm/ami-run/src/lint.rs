@@ -124,13 +124,10 @@ impl Lints {
             writeln!(text, "taken for {architecture}, {firmware}: {why}").unwrap_or_default();
         }
         for Finding { code, severity, place, reason, remedy } in &self.findings {
-            writeln!(
-                text,
-                "{:<11}  {place}: {reason} ({code})\n{:13}hint: {remedy}",
-                severity.to_string(),
-                ""
-            )
-            .unwrap_or_default();
+            // A path on the disk may hold a line feed, and must not look like a finding of ours.
+            let what = format!("{place}: {reason} ({code})").replace('\n', "\\n");
+            writeln!(text, "{:<11}  {what}\n{:13}hint: {remedy}", severity.to_string(), "")
+                .unwrap_or_default();
         }
         let count = |severity, one: &str, many: &str| match self.count(severity) {
             1 => format!("1 {one}"),
