@@ -95,6 +95,15 @@ fn of_json(path: &str, error: &serde_json::Error) -> ImageError {
     let text = error.to_string();
     // serde_json puts the place at the end of its sentence; ours comes first.
     let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+    // What is wanted, in words of JSON and not of Rust.
+    let what = match what.rsplit_once(", expected ") {
+        Some((there, "u32")) => format!("{there}, expected a whole number"),
+        Some((there, "a sequence")) => format!("{there}, expected a list"),
+        Some((there, wanted)) if wanted == "a map" || wanted.starts_with("struct ") => {
+            format!("{there}, expected an object")
+        }
+        _ => what.to_owned(),
+    };
     ImageError::Json { line: error.line(), column: error.column(), what: format!("{path}{what}") }
 }
 
@@ -159,6 +168,20 @@ mod tests {
             told(wrong_type)
         );
         assert!(told("").starts_with("line 1, column 0: EOF"));
+        let ending = |text: &str| told(text).rsplit_once(", expected ").map(|(_, wanted)| wanted.to_owned());
+        for (text, wanted) in [
+            (
+                r#"{"ImageId": "ami-1", "BlockDeviceMappings": [{"Ebs": {"VolumeSize": -1}}]}"#,
+                "a whole number",
+            ),
+            (r#"{"ImageId": "ami-1", "BlockDeviceMappings": [{"Ebs": {"Iops": 1e30}}]}"#, "a whole number"),
+            (r#"{"ImageId": "ami-1", "BlockDeviceMappings": [null]}"#, "an object"),
+            (r#"{"ImageId": "ami-1", "BlockDeviceMappings": {}}"#, "a list"),
+            (r#"{"Images": [5]}"#, "an object"),
+            ("42", "an object"),
+        ] {
+            assert_eq!(ending(text).as_deref(), Some(wanted), "{text}: {}", told(text));
+        }
         assert!(told("nothing").starts_with("line 1, column 2: "), "{}", told("nothing"));
     }
 
