@@ -2,6 +2,7 @@
 
 use crate::exit::Code;
 use crate::failure::Failure;
+use crate::source::with_hint;
 use ami_run_image::{BlockDeviceMapping, parse_mappings};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -14,7 +15,8 @@ pub(crate) fn read(values: &[String]) -> Result<Vec<BlockDeviceMapping>, Failure
     let texts: Result<Vec<_>, _> = values.iter().map(|value| text(value)).collect();
     parse_mappings(&texts?).map_err(|refusal| {
         let failure = Failure::new(Code::CommandLine, "the block-device mappings cannot be read");
-        failure.because(&refusal).ec2(refusal.code, refusal.message)
+        let failure = failure.because(&refusal).ec2(refusal.code, refusal.message.as_str());
+        with_hint(failure, refusal.hint.as_deref())
     })
 }
 
@@ -47,6 +49,8 @@ mod tests {
         std::fs::write(&path, "[{\"DeviceName\": \"/dev/sdf\", \"Ebs\": {\"VolumeSize\": 1}}]\n").unwrap();
         let from_file = read(&[format!("file://{}", path.display())]).unwrap();
         assert_eq!(from_file, read(&["DeviceName=/dev/sdf,Ebs={VolumeSize=1}".to_owned()]).unwrap());
+        let bare = read(&["mappings.json".to_owned()]).unwrap_err();
+        assert!(bare.hint.is_some_and(|hint| hint.contains("file://")), "{:?}", bare.causes);
         let missing = read(&["file://not-there".to_owned()]).unwrap_err();
         assert!(missing.message.ends_with("cannot read not-there") && missing.code == Code::CommandLine);
         std::fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap();

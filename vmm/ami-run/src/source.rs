@@ -89,7 +89,7 @@ pub(crate) fn refuse_launch(name: &str, cause: &Refusal) -> Failure {
     with_hint(failure.ec2(cause.code, cause.message.as_str()), cause.hint.as_deref())
 }
 
-fn with_hint(failure: Failure, hint: Option<&str>) -> Failure {
+pub(crate) fn with_hint(failure: Failure, hint: Option<&str>) -> Failure {
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,

@@ -77,10 +77,15 @@ fn of_shorthand(text: &str, mappings: &mut Vec<BlockDeviceMapping>) -> Result<()
     for part in shorthand::split(text) {
         let members = shorthand::parse(&part).map_err(|cause| {
             let at = cause.at.saturating_add(1);
-            refuse(
+            let refusal = refuse(
                 &format!("{OPTION}[{}]", mappings.len()),
                 format!("character {at} of `{part}`: {}", cause.what),
-            )
+            );
+            if part.contains('=') {
+                refusal
+            } else {
+                refusal.hint("file://PATH stands for what a file holds")
+            }
         })?;
         push(&mut Value::Object(members), true, mappings)?;
     }
@@ -184,6 +189,15 @@ mod tests {
         let objects = TWO.trim_matches(['[', ']']).replace("}},", "}}");
         assert_eq!(parsed(&[&objects]), expected);
         assert_eq!(parsed(&["[]"]), Value::Array(Vec::new()));
+    }
+
+    #[test]
+    fn a_file_s_name_is_no_shorthand() {
+        for (value, hinted) in [("mappings.json", true), ("DeviceName=", false)] {
+            let refusal = parse_mappings(&[value.to_owned()]);
+            let hint = refusal.err().and_then(|refusal| refusal.hint);
+            assert_eq!(hint.is_some_and(|hint| hint.contains("file://PATH")), hinted, "{value}");
+        }
     }
 
     #[test]
