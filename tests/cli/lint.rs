@@ -69,6 +69,33 @@ fn a_launch_says_it_before_it_waits() {
 }
 
 #[test]
+fn a_disk_that_is_made_to_start_by_bios_is_judged_by_that() {
+    let place = Place::new();
+    let mut disk = bios_disk();
+    // Without its code.
+    disk[..2].fill(0);
+    place.write("disk.raw", disk);
+    for mode in ["legacy-bios", "uefi"] {
+        let ended = run(place.command(&["disk.raw", "--dry-run", "--output", "json", "--boot-mode", mode]));
+        let plan: Value = serde_json::from_str(&ended.out).unwrap();
+        let warnings = plan["Warnings"].as_array().unwrap();
+        let codes: Vec<_> = warnings.iter().map(|warning| warning["Code"].as_str().unwrap()).collect();
+        let expected = if mode == "uefi" { "NoEsp" } else { "NoBootCode" };
+        assert!(ended.code == Some(0) && codes.contains(&expected), "{mode}: {plan}");
+    }
+}
+
+#[test]
+fn an_image_id_chooses_from_a_description_and_from_nothing_else() {
+    let place = Place::new();
+    place.write("disk.raw", bios_disk());
+    for arguments in [&["image", "lint", "disk.raw"][..], &["disk.raw", "--dry-run"]] {
+        let ended = run(place.command(&[arguments, &["--image-id", "ami-1"]].concat()));
+        assert!(ended.code == Some(2) && ended.err.contains("--image-id"), "{:?}: {}", ended.code, ended.err);
+    }
+}
+
+#[test]
 fn a_refusal_is_json_for_programs_too() {
     let place = Place::new();
     place.write("i.json", IMAGE);

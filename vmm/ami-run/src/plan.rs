@@ -137,11 +137,10 @@ impl Named {
         };
         let bytes = size_gib.map(|gib| u64::from(gib) << 30);
         let contents = inspect::look(file, bytes, Depth::Start)?;
-        let claims = self.guess.is_none().then(|| {
-            let claims = Claims::from(&self.image);
-            Claims { boot_mode: args.boot_mode.map(|mode| mode.to_string()).or(claims.boot_mode), ..claims }
-        });
-        let findings = lint(&contents, claims.as_ref()).into_iter();
+        // Of a disk that no image describes, the assumed image claims what was guessed.
+        let mut claims = Claims::from(&self.image);
+        claims.boot_mode = args.boot_mode.map(|mode| mode.to_string()).or(claims.boot_mode);
+        let findings = lint(&contents, Some(&claims)).into_iter();
         let errors = findings.filter(|finding| finding.severity == Severity::Error);
         let warning = |finding: Finding| Warning {
             code: finding.code.name(),
