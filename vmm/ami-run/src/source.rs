@@ -42,7 +42,15 @@ pub(crate) fn open(path: &Path, bare: bool, wanted: Option<&str>) -> Result<Sour
         Opened::Other(what) => return Err(refuse_kind(path, what)),
     };
     if !describes(path, &mut file).map_err(|cause| unreadable(path, &cause))? {
-        return Ok(Source::Disk(path.to_owned()));
+        return match wanted {
+            None => Ok(Source::Disk(path.to_owned())),
+            Some(id) => {
+                let message =
+                    format!("--image-id {id}: {} is a disk file, and describes no image", path.display());
+                Err(Failure::new(Code::CommandLine, message)
+                    .hint("leave --image-id out, or name an image.json"))
+            }
+        };
     }
     let bytes = file.rewind().and_then(|()| read_all(file)).map_err(|cause| unreadable(path, &cause))?;
     let name = path.display().to_string();
