@@ -42,6 +42,10 @@ impl Base {
         &self.path
     }
 
+    pub(crate) fn into_parts(self) -> (File, u64) {
+        (self.file, self.size)
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.size
     }

@@ -29,15 +29,16 @@ pub use open::{Opened, open};
 pub use queue::{Completion, Fault, Op, Queue, Request};
 pub use volume::Volume;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// What a disk's sizes and addresses are multiples of.
 pub const SECTOR: u64 = 512;
 
-/// The size in bytes of what a disk file holds, if it can be a volume's base.
-pub fn disk_size(base: &Path) -> Result<u64, StorageError> {
-    base::Base::open(base).map(|base| base.size())
+/// Opens a disk file to read, if it can be a volume's base; also gives its size in bytes.
+pub fn open_disk(base: &Path) -> Result<(File, u64), StorageError> {
+    base::Base::open(base).map(base::Base::into_parts)
 }
 
 /// Why a volume cannot be opened.

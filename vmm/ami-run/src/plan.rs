@@ -166,7 +166,7 @@ impl Named {
                 (Some(_), Some(disk)) if volume.root => disk.clone(),
                 (Some(id), _) => snapshots::find(id, &places)?,
             };
-            let size = ami_run_storage::disk_size(&file).map_err(|cause| {
+            let (_, size) = ami_run_storage::open_disk(&file).map_err(|cause| {
                 unusable(&format!("{} as volume {}", file.display(), volume.device_name), &cause)
             })?;
             volume.found(file, size).map_err(|refusal| source::refuse_launch(&self.name, &refusal))?;
