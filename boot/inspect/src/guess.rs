@@ -2,21 +2,20 @@
 //! reason.
 
 use crate::contents::{Contents, Machine};
-use crate::start::{self, Firmware};
-use ami_run_image::Architecture;
+use crate::start;
+use ami_run_image::{Architecture, BootMode};
 
 /// What to assume, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guess {
     pub architecture: Architecture,
-    pub firmware: Firmware,
-    pub root_device_name: &'static str,
+    pub boot_mode: BootMode,
     /// Half a sentence that can stand behind "because".
     pub why: &'static str,
 }
 
 /// The name that most of EC2's images have their root under.
-const ROOT: &str = "/dev/xvda";
+pub const ROOT_DEVICE_NAME: &str = "/dev/xvda";
 
 /// BIOS where the disk has code for it: that is how EC2 starts an image that says nothing, so a disk that can do both
 /// is started here as it would be there.
@@ -26,26 +25,26 @@ pub fn guess(contents: &Contents) -> Guess {
     let bios = start::bios(contents).is_ok();
     let [x86_64, arm64] = [X86_64, Arm64].map(|architecture| start::uefi(contents, architecture).is_ok());
     let kernel_for = |machine| contents.system.kernels.values().any(|kernel| kernel.machine == Some(machine));
-    let (architecture, firmware, why) = match (bios, x86_64, arm64) {
+    let (architecture, boot_mode, why) = match (bios, x86_64, arm64) {
         (true, true, _) => (
             X86_64,
-            Firmware::LegacyBios,
+            BootMode::LegacyBios,
             "it starts by BIOS and by UEFI, and EC2 starts an image without BootMode by BIOS",
         ),
-        (true, false, _) => (X86_64, Firmware::LegacyBios, "its first sector holds BIOS boot code"),
+        (true, false, _) => (X86_64, BootMode::LegacyBios, "its first sector holds BIOS boot code"),
         (false, true, true) if kernel_for(Machine::Arm64) && !kernel_for(Machine::X86_64) => {
-            (Arm64, Firmware::Uefi, "it has EFI loaders for x86_64 and arm64, and a kernel for arm64")
+            (Arm64, BootMode::Uefi, "it has EFI loaders for x86_64 and arm64, and a kernel for arm64")
         }
         (false, true, _) => {
-            (X86_64, Firmware::Uefi, "it has the EFI loader BOOTX64.EFI and no BIOS boot code")
+            (X86_64, BootMode::Uefi, "it has the EFI loader BOOTX64.EFI and no BIOS boot code")
         }
-        (false, false, true) => (Arm64, Firmware::Uefi, "it has the EFI loader BOOTAA64.EFI"),
+        (false, false, true) => (Arm64, BootMode::Uefi, "it has the EFI loader BOOTAA64.EFI"),
         (false, false, false) if kernel_for(Machine::Arm64) && !kernel_for(Machine::X86_64) => {
-            (Arm64, Firmware::Uefi, "its kernel is for arm64, though nothing on it would start that")
+            (Arm64, BootMode::Uefi, "its kernel is for arm64, though nothing on it would start that")
         }
         (false, false, false) => {
-            (X86_64, Firmware::LegacyBios, "nothing on it tells how it starts, and that is EC2's default")
+            (X86_64, BootMode::LegacyBios, "nothing on it tells how it starts, and that is EC2's default")
         }
     };
-    Guess { architecture, firmware, root_device_name: ROOT, why }
+    Guess { architecture, boot_mode, why }
 }

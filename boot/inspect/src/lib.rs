@@ -36,7 +36,6 @@ pub use contents::{
     BootCode, BootCodeKind, Chain, CommandLine, Contents, Copy, Depth, Driver, Found, Gpt, GptMbr, Holds,
     Kernel, Loader, Machine, MayHold, Partition, Place, Role, System, Table, Unread,
 };
-pub use guess::{Guess, guess};
+pub use guess::{Guess, ROOT_DEVICE_NAME, guess};
 pub use lint::{Claims, Code, Finding, Severity, lint, lint_claims};
 pub use look::look;
-pub use start::Firmware;

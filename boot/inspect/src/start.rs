@@ -3,23 +3,6 @@
 
 use crate::contents::{BootCodeKind, Contents, Holds, Loader, Machine, Partition, Role};
 use ami_run_image::Architecture;
-use std::fmt;
-
-/// How the image's code is started, in EC2's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Firmware {
-    LegacyBios,
-    Uefi,
-}
-
-impl fmt::Display for Firmware {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(match self {
-            Firmware::LegacyBios => "legacy-bios",
-            Firmware::Uefi => "uefi",
-        })
-    }
-}
 
 /// Why BIOS would not get further than the first sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

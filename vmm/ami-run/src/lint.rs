@@ -7,7 +7,7 @@ use crate::snapshots::{self, Places};
 use crate::source::{self, Source};
 use crate::{answer, inspect, ui};
 use ami_run_image::{BlockDeviceMapping, Image};
-use ami_run_inspect::{Claims, Depth, Finding, Guess, Severity, guess, lint, lint_claims};
+use ami_run_inspect::{Claims, Depth, Finding, Guess, ROOT_DEVICE_NAME, Severity, guess, lint, lint_claims};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -55,8 +55,8 @@ pub(crate) fn run(args: &Lint) -> Code {
     let code = if ok { Code::Success } else { Code::Refused };
     let assumed = lints.assumed.as_ref().map(|guess| Assumed {
         architecture: guess.architecture.to_string(),
-        boot_mode: guess.firmware.to_string(),
-        root_device_name: guess.root_device_name,
+        boot_mode: guess.boot_mode.to_string(),
+        root_device_name: ROOT_DEVICE_NAME,
         why: guess.why,
     });
     let json = Json { ok, assumed, findings: &lints.findings, message: None, error: None };
@@ -119,9 +119,9 @@ impl Lints {
     /// A line for each finding with its remedy below it, and the sum of it all.
     fn text(&self) -> String {
         let mut text = String::new();
-        if let Some(Guess { architecture, firmware, why, .. }) = &self.assumed {
+        if let Some(Guess { architecture, boot_mode, why }) = &self.assumed {
             // Writing to a String cannot fail.
-            writeln!(text, "taken for {architecture}, {firmware}: {why}").unwrap_or_default();
+            writeln!(text, "taken for {architecture}, {boot_mode}: {why}").unwrap_or_default();
         }
         for Finding { code, severity, place, reason, remedy } in &self.findings {
             // A path on the disk may hold a line feed, and must not look like a finding of ours.

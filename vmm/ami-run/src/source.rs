@@ -5,7 +5,7 @@ use crate::args::verb_names;
 use crate::exit::Code;
 use crate::failure::Failure;
 use ami_run_image::{BlockDeviceMapping, EbsBlockDevice, Image, ImageError, Refusal, is_description};
-use ami_run_inspect::Guess;
+use ami_run_inspect::{Guess, ROOT_DEVICE_NAME};
 use ami_run_storage::Opened;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Read, Seek as _};
@@ -16,8 +16,7 @@ const MAX_DESCRIPTION: u64 = 16 << 20;
 /// How far the first character of a description may be.
 const MAX_INDENT: u64 = 4096;
 
-/// What a bare disk file is called in the image that is assumed for it.
-const ASSUMED_ROOT: &str = "/dev/xvda";
+/// The snapshot of a bare disk file in the image that is assumed for it.
 pub(crate) const ASSUMED_SNAPSHOT: &str = "snap-0";
 
 #[derive(Debug)]
@@ -68,14 +67,14 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
 pub(crate) fn assumed_image(guess: Option<&Guess>) -> Image {
     let ebs = EbsBlockDevice { snapshot_id: Some(ASSUMED_SNAPSHOT.to_owned()), ..Default::default() };
     let root = BlockDeviceMapping {
-        device_name: Some(ASSUMED_ROOT.to_owned()),
+        device_name: Some(ROOT_DEVICE_NAME.to_owned()),
         ebs: Some(ebs),
         ..Default::default()
     };
     Image {
         architecture: guess.map(|guess| guess.architecture.to_string()),
-        boot_mode: guess.map(|guess| guess.firmware.to_string()),
-        root_device_name: Some(ASSUMED_ROOT.to_owned()),
+        boot_mode: guess.map(|guess| guess.boot_mode.to_string()),
+        root_device_name: Some(ROOT_DEVICE_NAME.to_owned()),
         block_device_mappings: Some(vec![root]),
         ..Default::default()
     }

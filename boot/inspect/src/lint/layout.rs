@@ -3,8 +3,9 @@
 use super::Ways;
 use super::finding::{Code, Finding, Severity};
 use crate::contents::{BootCodeKind, Chain, Contents, Copy, Gpt, GptMbr, Partition, Place, Role, Table};
-use crate::start::{self, Firmware, NoBios, NoUefi};
+use crate::start::{self, NoBios, NoUefi};
 use ami_run_image::Architecture;
+use ami_run_image::BootMode;
 
 const REPAIR_GPT: &str =
     "repair the table before taking the snapshot: `sgdisk -e FILE`, or `sgdisk --verify FILE` to see more";
@@ -127,7 +128,7 @@ pub(super) fn firmware(contents: &Contents, ways: &Ways, found: &mut Vec<Finding
     if let Some(fallback) = ways.fallback {
         found.extend(by(contents, ways, fallback, Severity::Warning));
     }
-    if ways.first == Firmware::Uefi
+    if ways.first == BootMode::Uefi
         && let Ok(loader) = start::uefi(contents, ways.architecture)
         && contents.partitions.iter().any(|at| at.number == loader.partition && at.role != Role::Esp)
     {
@@ -142,14 +143,14 @@ pub(super) fn firmware(contents: &Contents, ways: &Ways, found: &mut Vec<Finding
     }
 }
 
-/// What is wrong with starting by this firmware.
-fn by(contents: &Contents, ways: &Ways, firmware: Firmware, severity: Severity) -> Option<Finding> {
-    match firmware {
-        Firmware::Uefi => {
+/// What is wrong with starting in this mode.
+fn by(contents: &Contents, ways: &Ways, mode: BootMode, severity: Severity) -> Option<Finding> {
+    match mode {
+        BootMode::Uefi => {
             let problem = start::uefi(contents, ways.architecture).err()?;
             Some(no_uefi(&problem, ways.architecture, severity))
         }
-        Firmware::LegacyBios => {
+        BootMode::LegacyBios => {
             let problem = start::bios(contents).err()?;
             let uefi = start::uefi(contents, ways.architecture).is_ok();
             Some(if ways.silent && uefi { boot_mode_absent() } else { no_bios(problem, uefi, severity) })

@@ -10,8 +10,7 @@ pub use finding::{Code, Finding, Severity};
 
 use crate::contents::{Contents, Depth};
 use crate::guess::guess;
-use crate::start::Firmware;
-use ami_run_image::Architecture;
+use ami_run_image::{Architecture, BootMode};
 
 /// Judges a disk. Without claims (a disk file without an image) it is judged as [`guess`] would start it.
 /// Errors come first.
@@ -59,9 +58,9 @@ pub fn lint_claims(claims: &Claims) -> Vec<Finding> {
 struct Ways {
     architecture: Architecture,
     /// Tried where the type can.
-    first: Firmware,
+    first: BootMode,
     /// What an image that prefers UEFI falls back to, on types without it.
-    fallback: Option<Firmware>,
+    fallback: Option<BootMode>,
     /// The image says nothing of its boot mode.
     silent: bool,
 }
@@ -71,14 +70,14 @@ impl Ways {
     fn new(contents: &Contents, claims: Option<&Claims>) -> Ways {
         let guess = guess(contents);
         let Some(claims) = claims else {
-            let (architecture, first) = (guess.architecture, guess.firmware);
+            let (architecture, first) = (guess.architecture, guess.boot_mode);
             return Ways { architecture, first, fallback: None, silent: false };
         };
         let architecture = claims.architecture.unwrap_or(guess.architecture);
         let (first, fallback) = match (architecture, claims.boot_mode.as_deref()) {
-            (Architecture::Arm64, _) | (_, Some("uefi")) => (Firmware::Uefi, None),
-            (_, Some("uefi-preferred")) => (Firmware::Uefi, Some(Firmware::LegacyBios)),
-            _ => (Firmware::LegacyBios, None),
+            (Architecture::Arm64, _) | (_, Some("uefi")) => (BootMode::Uefi, None),
+            (_, Some("uefi-preferred")) => (BootMode::Uefi, Some(BootMode::LegacyBios)),
+            _ => (BootMode::LegacyBios, None),
         };
         Ways { architecture, first, fallback, silent: claims.boot_mode.is_none() }
     }

@@ -1,10 +1,10 @@
 //! What firmware would start: disks of every shape, the findings that each must give, and no others.
 
 use crate::disks::{BIOS_BOOT, ESP, LINUX, SIZE, ext, fat, gpt, grub, mbr_entry, part, program};
-use ami_run_image::Architecture;
+use ami_run_image::{Architecture, BootMode};
 use ami_run_inspect::{
-    BootCodeKind, Chain, Claims, Code, Contents, Copy, Depth, Firmware, GptMbr, Machine, Role, Severity,
-    Table, guess, lint, look,
+    BootCodeKind, Chain, Claims, Code, Contents, Copy, Depth, GptMbr, Machine, Role, Severity, Table, guess,
+    lint, look,
 };
 use std::io::Cursor;
 
@@ -73,7 +73,7 @@ fn a_hybrid_disk_starts_either_way_and_is_guessed_as_ec2_starts_it() {
         assert_eq!(found(&contents, &x86(mode)), [], "{mode:?}");
     }
     let guess = guess(&contents);
-    assert_eq!((guess.architecture, guess.firmware), (Architecture::X86_64, Firmware::LegacyBios));
+    assert_eq!((guess.architecture, guess.boot_mode), (Architecture::X86_64, BootMode::LegacyBios));
     assert_eq!(lint(&contents, None), []);
 }
 
@@ -82,7 +82,7 @@ fn a_bios_only_disk_has_nothing_for_uefi() {
     let mut disk = gpt(SIZE, vec![part(BIOS_BOOT, 2048, vec![0; 512 << 10])]);
     grub(&mut disk, 2048);
     let contents = seen(&disk);
-    assert_eq!(guess(&contents).firmware, Firmware::LegacyBios);
+    assert_eq!(guess(&contents).boot_mode, BootMode::LegacyBios);
     assert_eq!(found(&contents, &x86(None)), []);
     assert_eq!(found(&contents, &x86(Some("uefi"))), [(Code::NoEsp, Severity::Error)]);
     // EC2's x86_64 Nitro types would choose UEFI.
@@ -105,7 +105,7 @@ fn an_esp_only_disk_hangs_where_its_image_does_not_say_uefi() {
     // Types without UEFI fall back to BIOS.
     assert_eq!(found(&contents, &x86(Some("uefi-preferred"))), [(Code::NoBootCode, Severity::Warning)]);
     let guess = guess(&contents);
-    assert_eq!((guess.architecture, guess.firmware), (Architecture::X86_64, Firmware::Uefi));
+    assert_eq!((guess.architecture, guess.boot_mode), (Architecture::X86_64, BootMode::Uefi));
     assert!(guess.why.contains("BOOTX64.EFI"));
     assert_eq!(lint(&contents, None), []);
 }
@@ -114,7 +114,7 @@ fn an_esp_only_disk_hangs_where_its_image_does_not_say_uefi() {
 fn the_other_architecture_s_loader_is_no_loader() {
     let contents = seen(&esp_only(&[(AA64, &program(0xaa64))]));
     let guess = guess(&contents);
-    assert_eq!((guess.architecture, guess.firmware), (Architecture::Arm64, Firmware::Uefi));
+    assert_eq!((guess.architecture, guess.boot_mode), (Architecture::Arm64, BootMode::Uefi));
     assert_eq!(found(&contents, &image(Architecture::Arm64, Some("uefi"))), []);
     // Nobody is sent to UEFI by a loader that it would not start.
     for mode in [None, Some("legacy-bios")] {
@@ -169,7 +169,7 @@ fn boot_code_that_leads_nowhere_is_found() {
     assert_eq!(found(&seen(&disk), &x86(None)), [(Code::NoActivePartition, Severity::Error)]);
     disk[446] = 0x80;
     assert_eq!(found(&seen(&disk), &x86(None)), []);
-    assert_eq!(guess(&seen(&disk)).firmware, Firmware::LegacyBios);
+    assert_eq!(guess(&seen(&disk)).boot_mode, BootMode::LegacyBios);
 
     let mut disk = hybrid();
     disk[510] = 0;
@@ -213,7 +213,7 @@ fn a_disk_without_a_table_is_one_file_system_or_nothing() {
     // A FAT over the whole disk: its boot sector is no MBR, and UEFI starts it.
     let contents = seen(&fat(1 << 20, &[(X64, &program(0x8664))]));
     assert_eq!((contents.partitions.len(), contents.partitions[0].number), (1, 0));
-    assert_eq!(guess(&contents).firmware, Firmware::Uefi);
+    assert_eq!(guess(&contents).boot_mode, BootMode::Uefi);
     assert_eq!(found(&contents, &x86(Some("uefi"))), [(Code::NoPartitionTable, Severity::Information)]);
 
     // A paravirtual image's root, which nothing starts on Nitro types.
