@@ -1,4 +1,4 @@
-//! A volume's base: a raw disk file or a block device, opened read-only and never written.
+//! A volume's base: a raw disk file or a block device, opened read-only and never written; or nothing at all.
 
 use crate::open::{Opened, open};
 use crate::{SECTOR, StorageError, format};
@@ -9,14 +9,21 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
-pub(crate) struct Base {
+pub struct Base {
     path: PathBuf,
-    file: File,
+    /// None: there is no byte in it.
+    file: Option<File>,
     size: u64,
 }
 
 impl Base {
-    pub(crate) fn open(path: &Path) -> Result<Base, StorageError> {
+    /// That of a volume which is made from no snapshot. `name` stands for it in messages.
+    #[must_use]
+    pub fn empty(name: &str) -> Base {
+        Base { path: PathBuf::from(name), file: None, size: 0 }
+    }
+
+    pub fn open(path: &Path) -> Result<Base, StorageError> {
         let read = |source| StorageError::Read { path: path.to_owned(), source };
         let file = match open(path).map_err(read)? {
             Opened::Data(file) => file,
@@ -35,18 +42,20 @@ impl Base {
         if !size.is_multiple_of(SECTOR) {
             return Err(StorageError::OddSize { path: path.to_owned(), size });
         }
-        Ok(Base { path: path.to_owned(), file, size })
+        Ok(Base { path: path.to_owned(), file: Some(file), size })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(crate) fn into_parts(self) -> (File, u64) {
-        (self.file, self.size)
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.file.as_ref()
     }
 
-    pub(crate) fn size(&self) -> u64 {
+    /// In bytes, a multiple of 512.
+    #[must_use]
+    pub fn size(&self) -> u64 {
         self.size
     }
 
@@ -54,7 +63,9 @@ impl Base {
     /// even if the file has grown since it was opened.
     pub(crate) fn read(&self, buffers: &Buffers, start: u64, len: u64, offset: u64) -> io::Result<()> {
         let held = self.size.saturating_sub(offset).min(len);
-        buffers.fill_from(start, held, &self.file, offset)?;
+        if let (Some(file), 1..) = (&self.file, held) {
+            buffers.fill_from(start, held, file, offset)?;
+        }
         buffers.zero(start.saturating_add(held), len.saturating_sub(held))
     }
 
@@ -63,9 +74,9 @@ impl Base {
         bytes.fill(0);
         let held = self.size.saturating_sub(offset);
         let held = usize::try_from(held).unwrap_or(usize::MAX).min(bytes.len());
-        match bytes.get_mut(..held) {
-            Some(part) => self.file.read_exact_at(part, offset),
-            None => Ok(()),
+        match (&self.file, bytes.get_mut(..held)) {
+            (Some(file), Some(part)) => file.read_exact_at(part, offset),
+            _ => Ok(()),
         }
     }
 }

@@ -25,6 +25,7 @@ mod volume;
 #[cfg(test)]
 mod volume_test;
 
+pub use base::Base;
 pub use open::{Opened, open};
 pub use queue::{Completion, Fault, Op, Queue, Request};
 pub use volume::Volume;
@@ -38,7 +39,12 @@ pub const SECTOR: u64 = 512;
 
 /// Opens a disk file to read, if it can be a volume's base; also gives its size in bytes.
 pub fn open_disk(base: &Path) -> Result<(File, u64), StorageError> {
-    base::Base::open(base).map(base::Base::into_parts)
+    let opened = Base::open(base)?;
+    let file = opened.file().map(File::try_clone).transpose();
+    match file.map_err(|source| StorageError::Read { path: base.to_owned(), source })? {
+        Some(file) => Ok((file, opened.size())),
+        None => Err(StorageError::Empty { path: base.to_owned() }),
+    }
 }
 
 /// Why a volume cannot be opened.

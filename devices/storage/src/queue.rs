@@ -3,8 +3,11 @@
 
 use crate::volume::Shared;
 use ami_run_memory::Buffers;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::io;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,24 +82,48 @@ fn is_full(cause: &io::Error) -> bool {
     matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// One thread's way to a volume.
+/// One thread's way to a volume: requests in, completions out, in whatever order they finish.
 #[derive(Debug)]
 pub struct Queue {
     volume: Arc<Shared>,
+    done: Vec<Completion>,
     /// When the last fault was logged: a guest that fails at will must not fill the log.
     logged: Option<Instant>,
 }
 
 impl Queue {
     pub(crate) fn new(volume: Arc<Shared>) -> Queue {
-        Queue { volume, logged: None }
+        Queue { volume, done: Vec::new(), logged: None }
     }
 
-    /// Takes all requests out of `batch` and carries them out in order; adds their completions to `done`.
-    pub fn submit(&mut self, batch: &mut Vec<Request>, done: &mut Vec<Completion>) {
+    /// Takes all requests out of `batch` and begins them. Each comes back by [`Queue::reap`], once.
+    pub fn submit(&mut self, batch: &mut Vec<Request>) {
         for request in batch.drain(..) {
             let result = carry_out(&self.volume, &request).map_err(|cause| self.told(&request, &cause));
-            done.push(Completion { id: request.id, result });
+            self.done.push(Completion { id: request.id, result });
+        }
+    }
+
+    /// Adds to `done` what has finished by now. Never waits.
+    pub fn reap(&mut self, done: &mut Vec<Completion>) {
+        done.append(&mut self.done);
+    }
+
+    /// True while nothing is at work here: neither a request that was submitted, nor anything that another queue
+    /// waits for.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.done.is_empty()
+    }
+
+    /// Sleeps until something may have finished or `bell` is readable; true: it is. The bell is the caller's to
+    /// read, and is the same one in every call.
+    pub fn wait(&mut self, bell: BorrowedFd<'_>) -> io::Result<bool> {
+        let timeout = (!self.done.is_empty()).then_some(&Timespec { tv_sec: 0, tv_nsec: 0 });
+        let mut fds = [PollFd::from_borrowed_fd(bell, PollFlags::IN)];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::INTR) => Ok(fds.iter().any(|fd| !fd.revents().is_empty())),
+            Err(cause) => Err(cause.into()),
         }
     }
 

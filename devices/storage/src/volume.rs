@@ -38,21 +38,20 @@ pub(crate) struct Shared {
 }
 
 impl Volume {
-    /// Opens a raw disk file (or a block device) read-only as the base, with an empty private top in a file
-    /// without a name in `top_folder`. A `size` above the base's gives zeroes after it.
-    pub fn open(base: &Path, size: Option<u64>, top_folder: &Path) -> Result<Volume, StorageError> {
-        let opened = Base::open(base)?;
-        let size = size.unwrap_or(opened.size());
-        if size < opened.size() {
-            return Err(StorageError::TooSmall { path: base.to_owned(), size, base: opened.size() });
+    /// A volume with an empty private top, in a file without a name in `folder`. A `size` above the base's gives
+    /// zeroes after it.
+    pub fn temporary(base: Base, size: Option<u64>, folder: &Path) -> Result<Volume, StorageError> {
+        let size = size.unwrap_or(base.size());
+        if size < base.size() {
+            return Err(StorageError::TooSmall { path: base.path().to_owned(), size, base: base.size() });
         }
         if !size.is_multiple_of(SECTOR) {
             return Err(StorageError::OddVolume { size });
         }
-        let top = Top::temporary(top_folder, size)?;
+        let top = Top::temporary(folder, size)?;
         let map = RwLock::new(Map::default());
         let changing = Mutex::new([0; 4096]);
-        Ok(Volume { shared: Arc::new(Shared { base: opened, top, size, map, changing }) })
+        Ok(Volume { shared: Arc::new(Shared { base, top, size, map, changing }) })
     }
 
     /// In bytes, a multiple of 512.

@@ -5,7 +5,7 @@
     reason = "the tests' own numbers"
 )]
 
-use crate::{Completion, Fault, Op, Queue, Request, StorageError, Volume};
+use crate::{Base, Completion, Fault, Op, Queue, Request, StorageError, Volume};
 use ami_run_memory::{Buffers, Gpa, Memory, Range};
 use std::fs::{self, File};
 use std::io::Write;
@@ -46,7 +46,8 @@ fn request(op: Op, offset: u64, len: u64, buffers: Option<Buffers>) -> Request {
 
 fn submit(queue: &mut Queue, request: Request) -> Result<(), Fault> {
     let (mut batch, mut done) = (vec![request], Vec::new());
-    queue.submit(&mut batch, &mut done);
+    queue.submit(&mut batch);
+    queue.reap(&mut done);
     let [Completion { id: 7, result }] = done[..] else { panic!("one completion, not {done:?}") };
     assert!(batch.is_empty());
     result
@@ -99,7 +100,7 @@ fn agrees(random: &mut Random) {
     let (base, size) = (585 * 512, 977 * 512);
     let (folder, path) = disk(&pattern(base));
     let before = fs::metadata(&path).unwrap();
-    let volume = Volume::open(&path, Some(size), folder.path()).unwrap();
+    let volume = Volume::temporary(Base::open(&path).unwrap(), Some(size), folder.path()).unwrap();
     let mut queues = [volume.queue(), volume.queue()];
     let memory = Memory::new(&[Range::new(0, RAM)]).unwrap();
     let mut model = pattern(base);
@@ -156,7 +157,7 @@ fn agrees(random: &mut Random) {
 fn two_threads_lose_nothing_of_each_other() {
     let size = 2048 * 4096;
     let (folder, path) = disk(&pattern(size));
-    let volume = Volume::open(&path, None, folder.path()).unwrap();
+    let volume = Volume::temporary(Base::open(&path).unwrap(), None, folder.path()).unwrap();
     let reached = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for side in 0..2 {
@@ -190,7 +191,7 @@ fn rewrite_halves(mut queue: Queue, side: u64, size: u64, reached: &AtomicU64) {
 #[test]
 fn zeroing_a_sector_leaves_its_neighbour_to_whoever_writes_it() {
     let (folder, path) = disk(&[0; 4096]);
-    let volume = Volume::open(&path, None, folder.path()).unwrap();
+    let volume = Volume::temporary(Base::open(&path).unwrap(), None, folder.path()).unwrap();
     let done = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let (mut queue, done) = (volume.queue(), &done);
@@ -214,7 +215,7 @@ fn zeroing_a_sector_leaves_its_neighbour_to_whoever_writes_it() {
 fn only_the_requested_range_is_the_guest_s() {
     let size = 8192;
     let (folder, path) = disk(&pattern(size));
-    let volume = Volume::open(&path, None, folder.path()).unwrap();
+    let volume = Volume::temporary(Base::open(&path).unwrap(), None, folder.path()).unwrap();
     let memory = Memory::new(&[Range::new(0, RAM)]).unwrap();
     let mut queue = volume.queue();
     let mut sector = memory.buffers();
@@ -246,7 +247,7 @@ fn a_large_volume_holds_what_was_written_and_no_more() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("disk.raw");
         File::create(&path).unwrap().set_len(size).unwrap();
-        let volume = Volume::open(&path, None, folder.path()).unwrap();
+        let volume = Volume::temporary(Base::open(&path).unwrap(), None, folder.path()).unwrap();
         let memory = Memory::new(&[Range::new(0, RAM)]).unwrap();
         let mut queue = volume.queue();
         write(&mut queue, &memory, size - 512, &[9; 512]);
@@ -273,7 +274,7 @@ fn a_full_host_fails_the_write_and_keeps_what_was_there() {
         writeln!(seen, "skipped: full host: a file system of 64 KiB cannot be mounted here").unwrap();
         return;
     }
-    let opened = Volume::open(&path, None, &small);
+    let opened = Volume::temporary(Base::open(&path).unwrap(), None, &small);
     // The open top keeps the mount alive, and nothing is left behind however the test ends.
     assert!(run("umount", &["--lazy"]));
     let (volume, memory) = (opened.unwrap(), Memory::new(&[Range::new(0, RAM)]).unwrap());
@@ -332,5 +333,8 @@ fn sizes_and_folders_that_cannot_be_are_refused() {
 }
 
 fn refusal(path: &Path, size: Option<u64>, folder: &Path) -> StorageError {
-    Volume::open(path, size, folder).err().unwrap_or_else(|| panic!("{} was accepted", path.display()))
+    Base::open(path)
+        .and_then(|base| Volume::temporary(base, size, folder))
+        .err()
+        .unwrap_or_else(|| panic!("{} was accepted", path.display()))
 }

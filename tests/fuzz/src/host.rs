@@ -2,7 +2,7 @@
 
 use ami_run_memory::{Memory, Range};
 use ami_run_models::irq::{Doorbell, Hypervisor, Lines, Message, Vector};
-use ami_run_storage::Volume;
+use ami_run_storage::{Base, Volume};
 use parking_lot::Mutex;
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
@@ -62,7 +62,8 @@ pub(crate) fn volume() -> Volume {
     let make = || {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
         file.write_all(&[0x5a; DISK]).expect("room in a temporary file");
-        Volume::open(file.path(), None, &std::env::temp_dir()).expect("a small volume")
+        Volume::temporary(Base::open(file.path()).expect("a disk"), None, &std::env::temp_dir())
+            .expect("a small volume")
     };
     VOLUME.get_or_init(make).clone()
 }

@@ -5,9 +5,8 @@ use crate::failure::Failure;
 use crate::identity;
 use ami_run_image::{InstanceStore, Interface as PlannedInterface, LaunchPlan, PlannedVolume};
 use ami_run_machine::{Disk, Interface};
-use ami_run_storage::{StorageError, Volume};
+use ami_run_storage::{Base, StorageError, Volume};
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 const GIB: u64 = 1 << 30;
@@ -25,7 +24,8 @@ fn volume(planned: &PlannedVolume, tops: &Path) -> Result<Disk, Failure> {
     let size = planned.size_gib.map(|gib| u64::from(gib) * GIB);
     let name = &planned.device_name;
     let volume = match &planned.source {
-        Some(file) => Volume::open(file, size, tops)
+        Some(file) => Base::open(file)
+            .and_then(|base| Volume::temporary(base, size, tops))
             .map_err(|cause| unusable(&format!("{} as volume {name}", file.display()), &cause))?,
         None => blank(size.unwrap_or_default(), &format!("volume {name}"), tops)?,
     };
@@ -60,14 +60,10 @@ fn no_random(cause: io::Error) -> Failure {
     Failure::new(Code::Host, "cannot get random numbers").because(&cause)
 }
 
-/// All zeroes. Its base is a file of one hole, which never has a name.
+/// All zeroes.
 fn blank(size: u64, name: &str, folder: &Path) -> Result<Volume, Failure> {
-    let what = format!("an empty {name} in {}", folder.display());
-    let cannot = |cause: io::Error| Failure::new(Code::Host, format!("cannot make {what}")).because(&cause);
-    let base = tempfile::tempfile_in(folder).map_err(cannot)?;
-    base.set_len(size).map_err(cannot)?;
-    let path = format!("/proc/self/fd/{}", base.as_raw_fd());
-    Volume::open(Path::new(&path), None, folder).map_err(|cause| unusable(&what, &cause))
+    let what = format!("an empty {name}");
+    Volume::temporary(Base::empty(name), Some(size), folder).map_err(|cause| unusable(&what, &cause))
 }
 
 pub(crate) fn unusable(what: &str, cause: &StorageError) -> Failure {

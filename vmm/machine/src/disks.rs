@@ -57,13 +57,13 @@ pub(crate) fn function(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ami_run_storage::Volume;
+    use ami_run_storage::{Base, Volume};
 
     fn disks(volumes: usize, stores: usize) -> Vec<Disk> {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().join("base");
         std::fs::write(&base, [0; 4096]).unwrap();
-        let volume = Volume::open(&base, None, folder.path()).unwrap();
+        let volume = Volume::temporary(Base::open(&base).unwrap(), None, folder.path()).unwrap();
         let disk = |interface| Disk { volume: volume.clone(), interface };
         let ebs = |_| disk(Interface::Virtio { serial: String::new() });
         let store = |_| disk(Interface::InstanceStore { serial: String::new(), mapping: String::new() });

@@ -153,7 +153,7 @@ impl Nvme {
     /// The driver is about to cut the power (7.6.2): what it wrote is made durable.
     fn shut_down(&self) {
         let flush = Request { id: 0, op: Op::Flush, offset: 0, len: 0, durable: false, buffers: None };
-        self.shared.volume.queue().submit(&mut vec![flush], &mut Vec::new());
+        self.shared.volume.queue().submit(&mut vec![flush]);
         self.shared.registers.lock().set_shut_down();
     }
 

@@ -10,7 +10,7 @@ use crate::irq::{Hypervisor, Lines};
 use crate::pci::Function;
 use crate::pci::Wiring;
 use ami_run_memory::{Gpa, Memory, Range};
-use ami_run_storage::Volume;
+use ami_run_storage::{Base, Volume};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
@@ -65,7 +65,8 @@ impl Guest {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let content: Vec<u8> = (0..SECTORS).flat_map(|sector| [sector.to_le_bytes()[0]; 512]).collect();
         file.write_all(&content).unwrap();
-        let volume = Volume::open(file.path(), None, &std::env::temp_dir()).unwrap();
+        let volume =
+            Volume::temporary(Base::open(file.path()).unwrap(), None, &std::env::temp_dir()).unwrap();
         let memory = Memory::new(&[Range::new(0, RAM)]).unwrap();
         let host = Arc::new(Recorder::default());
         let hypervisor: Arc<dyn Hypervisor> = host.clone();

@@ -84,7 +84,8 @@ impl Server {
     /// Carries out all that was begun, and gives the answers.
     pub(super) fn finish(&mut self) -> &[Answer] {
         self.answers.clear();
-        self.queue.submit(&mut self.batch, &mut self.done);
+        self.queue.submit(&mut self.batch);
+        self.queue.reap(&mut self.done);
         for Completion { id, result } in self.done.drain(..) {
             let open = usize::try_from(id).ok().and_then(|id| self.open.get_mut(id));
             if let (Some(open), Err(fault)) = (open, result) {

@@ -111,7 +111,8 @@ impl Handler for Server {
         for chain in chains.drain(..) {
             self.begin(chain, used)?;
         }
-        self.queue.submit(&mut self.batch, &mut self.done);
+        self.queue.submit(&mut self.batch);
+        self.queue.reap(&mut self.done);
         for Completion { id, result } in self.done.drain(..) {
             let Some(open) = usize::try_from(id).ok().and_then(|id| self.open.get(id)) else { continue };
             // How much of a read that failed has come is not known: its data doesn't count.

@@ -8,7 +8,7 @@ use crate::irq::{Hypervisor, Lines};
 use crate::pci::Function;
 use crate::pci::Wiring;
 use ami_run_memory::{Gpa, Memory, Range};
-use ami_run_storage::Volume;
+use ami_run_storage::{Base, Volume};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -68,7 +68,8 @@ impl Guest {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let content: Vec<u8> = (0..DISK).map(|at| u8::try_from((at / 512) & 0xff).unwrap()).collect();
         file.write_all(&content).unwrap();
-        let volume = Volume::open(file.path(), size, &std::env::temp_dir()).unwrap();
+        let volume =
+            Volume::temporary(Base::open(file.path()).unwrap(), size, &std::env::temp_dir()).unwrap();
         Guest::with(Box::new(Block::new(volume, "vol-0123456789abcdef0")))
     }
 
