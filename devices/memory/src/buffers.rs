@@ -84,8 +84,19 @@ impl Buffers {
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
     }
 
-    /// The host's view of `len` bytes from `start`, piece by piece.
-    fn vectors(&self, start: u64, len: u64) -> io::Result<Vec<libc::iovec>> {
+    /// True if each piece of `[start, start + len)` begins and ends at a multiple of `align` in the host's memory.
+    #[must_use]
+    pub fn are_aligned(&self, start: u64, len: u64, align: usize) -> bool {
+        let check = |slice: VolatileSlice<'_, Bitmap>, _| {
+            let address = slice.ptr_guard().as_ptr().addr();
+            let fits = address.is_multiple_of(align) && slice.len().is_multiple_of(align);
+            if fits { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
+        };
+        self.walk(start, len, check).is_ok()
+    }
+
+    /// The host's view of `len` bytes from `start`, piece by piece. It holds for as long as these buffers live.
+    pub fn vectors(&self, start: u64, len: u64) -> io::Result<Vec<libc::iovec>> {
         let mut vectors = Vec::with_capacity(self.pieces.len().min(MAX_PIECES));
         self.walk(start, len, |slice, _| {
             let guard = slice.ptr_guard_mut();

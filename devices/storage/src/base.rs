@@ -49,6 +49,16 @@ impl Base {
         &self.path
     }
 
+    /// Whether a range can be read at once; else `waker` is woken when it may be.
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "formats that are fetched come next")]
+    pub(crate) fn prepare(
+        &self,
+        _: std::ops::Range<u64>,
+        _: &std::sync::Arc<crate::waker::Waker>,
+    ) -> io::Result<bool> {
+        Ok(true)
+    }
+
     pub(crate) fn file(&self) -> Option<&File> {
         self.file.as_ref()
     }

@@ -5,7 +5,6 @@
 //! carries out requests one after the other in the thread that submits them.
 //!
 //! Left out: tops that outlive the process, requests in flight, disk files that are not raw, snapshots.
-#![forbid(unsafe_code)]
 #![deny(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -16,18 +15,26 @@
 )]
 
 mod base;
+mod engine;
 mod format;
 mod map;
 mod open;
+mod plain;
 mod queue;
+mod ranges;
+mod ring;
+mod slab;
+mod source;
 mod top;
 mod volume;
 #[cfg(test)]
 mod volume_test;
+mod waker;
 
 pub use base::Base;
+pub use engine::{Completion, Fault, Op, Request, Status};
 pub use open::{Opened, open};
-pub use queue::{Completion, Fault, Op, Queue, Request};
+pub use queue::Queue;
 pub use volume::Volume;
 
 use std::fs::File;

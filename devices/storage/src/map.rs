@@ -1,34 +1,38 @@
 //! Where each granule of a volume lives: in the base, in the top, or nowhere because it is zero.
 //!
-//! Two bits a granule, in chunks of 16,384 granules (64 MiB of disk, one page of bits). A chunk that was never
-//! touched is absent, one whose granules are all alike is one word: opening costs nothing whatever the size, and a
-//! discard of the whole disk costs little.
+//! Two bits a granule, in chunks of 1,920 granules (7.5 MiB of disk), one for each sector of the map on disk. A chunk
+//! that was never touched is absent, one whose granules are all alike is one word: opening costs nothing whatever the
+//! size, and a discard of the whole disk costs little. What was on disk at the start is read page by page when
+//! somebody asks for it.
 
+use crate::ranges::Ranges;
+use crate::top::layout::{PAGE_SECTORS, SECTOR_GRANULES, page_of};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
 
-/// Bytes in a granule.
-pub(crate) const GRANULE: u64 = 4096;
-
 const WORD: u64 = 32;
-const CHUNK: u64 = 16_384;
-const WORDS: usize = 512;
+const CHUNK: u64 = SECTOR_GRANULES;
+/// Words of a chunk.
+pub(crate) const WORDS: usize = 60;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
     Base,
     Top,
     Zero,
+    /// The map on disk is damaged here.
+    Lost,
 }
 
 impl State {
     /// A word whose 32 granules are all in this state.
-    fn word(self) -> u64 {
+    const fn word(self) -> u64 {
         match self {
             State::Base => 0,
             State::Top => 0x5555_5555_5555_5555,
             State::Zero => 0xaaaa_aaaa_aaaa_aaaa,
+            State::Lost => u64::MAX,
         }
     }
 }
@@ -42,16 +46,49 @@ enum Chunk {
 #[derive(Debug, Default)]
 pub(crate) struct Map {
     chunks: BTreeMap<u64, Chunk>,
+    /// Pages on disk that were not read yet.
+    unread: Ranges,
+    /// Chunks that were changed since [`Map::take_changed`].
+    changed: Ranges,
 }
 
 impl Map {
+    /// A map of which some pages are on disk.
+    pub(crate) fn stored(unread: Ranges) -> Map {
+        Map { unread, ..Map::default() }
+    }
+
+    /// The first page that must be read before these granules can be asked for.
+    pub(crate) fn unread_page(&self, granules: &Range<u64>) -> Option<u64> {
+        if self.unread.is_empty() || granules.is_empty() {
+            return None;
+        }
+        self.unread
+            .first_in(&(page_of(granules.start)..page_of(granules.end.saturating_sub(1)).saturating_add(1)))
+    }
+
+    /// Takes a page that was read: the words of each of its sectors, None for one that is damaged.
+    pub(crate) fn load(&mut self, page: u64, sectors: impl Iterator<Item = Option<[u64; WORDS]>>) {
+        let first = page.saturating_mul(PAGE_SECTORS);
+        for (number, words) in (first..).zip(sectors) {
+            let chunk = match words {
+                Some(words) if words.iter().all(|word| *word == 0) => continue,
+                Some(words) => Chunk::Mixed(Box::new(words)),
+                None => Chunk::All(State::Lost),
+            };
+            self.chunks.insert(number, chunk);
+        }
+        self.unread.remove(&(page..page.saturating_add(1)));
+    }
+
     /// The state of the first granule of `range`, and where in `range` the granules in this state end.
     pub(crate) fn run(&self, range: Range<u64>) -> (State, u64) {
         let (word, _) = self.word_at(range.start);
         let state = match (word >> shift(range.start)) & 3 {
             0 => State::Base,
             1 => State::Top,
-            _ => State::Zero,
+            2 => State::Zero,
+            _ => State::Lost,
         };
         let mut at = range.start;
         while at < range.end {
@@ -93,6 +130,7 @@ impl Map {
             }
             at = end;
         }
+        self.changed.insert(range.start / CHUNK..range.end.div_ceil(CHUNK));
     }
 
     fn set_in_chunk(&mut self, chunk: u64, range: Range<u64>, state: State) {
@@ -119,6 +157,33 @@ impl Map {
             at = end;
         }
     }
+
+    pub(crate) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// The numbers of the chunks that were changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> Vec<u64> {
+        let mut all = Vec::new();
+        while let Some(range) = self.changed.take_first(u64::MAX) {
+            all.extend(range);
+        }
+        all
+    }
+
+    /// This one is not on disk after all.
+    pub(crate) fn changed_again(&mut self, chunk: u64) {
+        self.changed.insert(chunk..chunk.saturating_add(1));
+    }
+
+    /// A copy of a chunk's words.
+    pub(crate) fn words(&self, chunk: u64) -> [u64; WORDS] {
+        match self.chunks.get(&chunk) {
+            None => [State::Base.word(); WORDS],
+            Some(Chunk::All(state)) => [state.word(); WORDS],
+            Some(Chunk::Mixed(words)) => **words,
+        }
+    }
 }
 
 /// Where in its word a granule's two bits are.
@@ -134,7 +199,9 @@ fn index(granule: u64) -> usize {
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "the test's own small numbers")]
 mod tests {
-    use super::{CHUNK, Map, State};
+    use super::{CHUNK, Map, State, WORDS};
+    use crate::ranges::Ranges;
+    use crate::top::layout::PAGE_SECTORS;
 
     /// Reads a map back run by run.
     fn runs(map: &Map, end: u64) -> Vec<(State, u64)> {
@@ -179,8 +246,8 @@ mod tests {
     fn a_discard_of_the_whole_disk_holds_no_bits() {
         let mut map = Map::default();
         map.set(3..50, State::Top);
-        map.set(0..1 << 24, State::Zero);
-        assert_eq!(runs(&map, 1 << 24), [(State::Zero, 1 << 24)]);
+        map.set(0..CHUNK << 13, State::Zero);
+        assert_eq!(runs(&map, CHUNK << 13), [(State::Zero, CHUNK << 13)]);
         assert!(map.chunks.values().all(|chunk| matches!(chunk, super::Chunk::All(_))));
     }
 
@@ -204,5 +271,25 @@ mod tests {
             back.resize(end as usize, state);
         }
         assert!(back == plain);
+    }
+
+    #[test]
+    fn pages_on_disk_are_asked_for_and_read_once() {
+        let mut unread = Ranges::default();
+        unread.insert(1..3);
+        let mut map = Map::stored(unread);
+        let page = CHUNK * PAGE_SECTORS;
+        assert_eq!(map.unread_page(&(0..page)), None);
+        assert_eq!(map.unread_page(&(page - 1..page + 1)), Some(1));
+        let sectors = [None, Some([State::Zero.word(); WORDS]), Some([0; WORDS])];
+        map.load(1, sectors.into_iter());
+        assert_eq!(map.unread_page(&(0..10 * page)), Some(2));
+        assert_eq!(map.unread_page(&(page..2 * page)), None);
+        assert_eq!(map.run(page..2 * page), (State::Lost, page + CHUNK));
+        assert_eq!(map.run(page + CHUNK..2 * page), (State::Zero, page + 2 * CHUNK));
+        assert!(!map.has_changed());
+        map.set(page + CHUNK..page + CHUNK + 1, State::Top);
+        assert_eq!(map.take_changed(), [9]);
+        assert_eq!(map.words(9)[0], State::Zero.word() & !3 | 1);
     }
 }

@@ -1,179 +1,280 @@
-//! A volume's queue: batches of requests in, completions out. Each request is an allegation of the guest's until it
-//! was checked here against the volume's size and its own buffers.
+//! One thread's way to a volume: requests in, completions out, in whatever order they finish. The engine decides, under
+//! a lock that is never held over I/O; here its I/O is begun and brought back to it.
+//!
+//! What one queue's request waited for may be carried out by the thread that ended the wait: so a queue is idle only when
+//! its I/O for others is done as well. A queue belongs to the thread that submits first.
 
+use crate::engine::{Completion, Fault, Io, Owner, QueueId, Request, Work};
+use crate::plain;
+use crate::ring::Ring;
 use crate::volume::Shared;
-use ami_run_memory::Buffers;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use crate::waker::Waker;
 use std::io;
-use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Op {
-    Read,
-    Write,
-    /// Answered when every write that was answered before, by any queue, is on stable storage.
-    Flush,
-    /// `unmap`: the space may be given back to the host.
-    WriteZeroes {
-        unmap: bool,
-    },
-    /// The content is not needed any more. Whole granules of 4 KiB read as zeroes then; what is left of the range
-    /// stays.
-    Discard,
-}
+/// How long what was written may stay unflushed, when nobody asks: it bounds what a crash can take.
+const BEHIND: Duration = Duration::from_secs(2);
 
-/// One request, in bytes of the volume. `Flush` takes no range, and only `Read` and `Write` take buffers, of at
-/// least `len` bytes.
+/// I/O that came back.
+type Came = (Owner, Io, io::Result<()>);
+
 #[derive(Debug)]
-pub struct Request {
-    /// Comes back in the completion.
-    pub id: u32,
-    pub op: Op,
-    pub offset: u64,
-    pub len: u64,
-    /// Answer only when this very request is on stable storage (FUA).
-    pub durable: bool,
-    pub buffers: Option<Buffers>,
+enum Backend {
+    /// Nothing was submitted yet.
+    None,
+    Ring(Box<Ring>),
+    Plain,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Completion {
-    pub id: u32,
-    pub result: Result<(), Fault>,
-}
-
-/// Why a request failed, as far as it is the guest's business. The cause is in the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
-    /// Not in the volume, or the buffers are shorter than the range.
-    OutOfRange,
-    /// The host has no space left for it.
-    NoSpace,
-    Io,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Cause {
-    #[error("it is not in the volume's {0} bytes")]
-    OutsideVolume(u64),
-    #[error("its buffers are too short")]
-    OutsideBuffers,
-    #[error("an earlier flush failed, so that what the volume holds is unknown")]
-    Broken,
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-impl Cause {
-    fn fault(&self) -> Fault {
-        match self {
-            Cause::OutsideVolume(_) | Cause::OutsideBuffers => Fault::OutOfRange,
-            Cause::Io(cause) if is_full(cause) => Fault::NoSpace,
-            Cause::Broken | Cause::Io(_) => Fault::Io,
-        }
-    }
-}
-
-fn is_full(cause: &io::Error) -> bool {
-    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// One thread's way to a volume: requests in, completions out, in whatever order they finish.
 #[derive(Debug)]
 pub struct Queue {
     volume: Arc<Shared>,
-    done: Vec<Completion>,
+    number: QueueId,
+    /// None: the host gives nothing to sleep on, so every request fails.
+    waker: Option<Arc<Waker>>,
+    backend: Backend,
+    /// Requests that were submitted and not reaped.
+    open: usize,
+    finished: Vec<Completion>,
+    came: Vec<Came>,
+    work: Vec<Work>,
+    /// I/O on blocks of the base that are not there yet.
+    parked: Vec<(Owner, Io)>,
+    /// When to begin an epoch that nobody asked for.
+    epoch: Option<Instant>,
     /// When the last fault was logged: a guest that fails at will must not fill the log.
     logged: Option<Instant>,
 }
 
 impl Queue {
     pub(crate) fn new(volume: Arc<Shared>) -> Queue {
-        Queue { volume, done: Vec::new(), logged: None }
+        let waker = Waker::new().map(Arc::new);
+        let waker =
+            waker.inspect_err(|cause| log::error!("volume {}: a queue fails: {cause}", volume.name())).ok();
+        let number = volume.join(waker.as_ref());
+        Queue {
+            volume,
+            number,
+            waker,
+            backend: Backend::None,
+            open: 0,
+            finished: Vec::new(),
+            came: Vec::new(),
+            work: Vec::new(),
+            parked: Vec::new(),
+            epoch: None,
+            logged: None,
+        }
     }
 
     /// Takes all requests out of `batch` and begins them. Each comes back by [`Queue::reap`], once.
     pub fn submit(&mut self, batch: &mut Vec<Request>) {
-        for request in batch.drain(..) {
-            let result = carry_out(&self.volume, &request).map_err(|cause| self.told(&request, &cause));
-            self.done.push(Completion { id: request.id, result });
+        self.open = self.open.saturating_add(batch.len());
+        if self.waker.is_none() {
+            let failed = |request: Request| Completion { id: request.id, result: Err(Fault::Io) };
+            self.finished.extend(batch.drain(..).map(failed));
+            return;
         }
+        let mut engine = self.volume.engine();
+        for request in batch.drain(..) {
+            engine.submit(self.number, request, &mut self.work);
+        }
+        drop(engine);
+        self.go_on();
     }
 
     /// Adds to `done` what has finished by now. Never waits.
     pub fn reap(&mut self, done: &mut Vec<Completion>) {
-        done.append(&mut self.done);
+        self.collect();
+        self.open = self.open.saturating_sub(self.finished.len());
+        done.append(&mut self.finished);
     }
 
-    /// True while nothing is at work here: neither a request that was submitted, nor anything that another queue
-    /// waits for.
+    /// True while nothing is at work here: neither a request that was submitted and not reaped, nor anything that
+    /// another queue waits for.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.done.is_empty()
+        self.open == 0 && self.at_work() == 0
+    }
+
+    fn at_work(&self) -> usize {
+        let begun = if let Backend::Ring(ring) = &self.backend { ring.at_work() } else { 0 };
+        begun.saturating_add(self.parked.len()).saturating_add(self.came.len())
     }
 
     /// Sleeps until something may have finished or `bell` is readable; true: it is. The bell is the caller's to
     /// read, and is the same one in every call.
     pub fn wait(&mut self, bell: BorrowedFd<'_>) -> io::Result<bool> {
-        let timeout = (!self.done.is_empty()).then_some(&Timespec { tv_sec: 0, tv_nsec: 0 });
-        let mut fds = [PollFd::from_borrowed_fd(bell, PollFlags::IN)];
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::INTR) => Ok(fds.iter().any(|fd| !fd.revents().is_empty())),
-            Err(cause) => Err(cause.into()),
+        self.sleep(Some(bell))
+    }
+
+    /// Sleeps until every request has finished, and adds them to `done`.
+    pub fn run_out(&mut self, done: &mut Vec<Completion>) -> io::Result<()> {
+        self.reap(done);
+        while !self.is_idle() {
+            self.sleep(None)?;
+            self.reap(done);
+        }
+        Ok(())
+    }
+
+    fn sleep(&mut self, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+        let most = if self.finished.is_empty() { self.time_to_epoch() } else { Some(Duration::ZERO) };
+        let waker = self.waker.clone();
+        let fds = [bell, waker.as_ref().map(|waker| waker.as_fd())];
+        let [rung, woken] = match &mut self.backend {
+            Backend::Ring(ring) => ring.wait(fds, most)?,
+            _ => plain::sleep(fds, most)?,
+        };
+        if let (true, Some(waker)) = (woken, waker) {
+            waker.take();
+            self.retry();
+        }
+        self.collect();
+        self.begin_epoch();
+        Ok(rung)
+    }
+
+    /// Brings back what has come, from the ring and from other threads.
+    fn collect(&mut self) {
+        if let Backend::Ring(ring) = &mut self.backend {
+            ring.reap(&mut self.came);
+        }
+        self.go_on();
+        self.volume.take_mail(self.number, &mut self.finished);
+    }
+
+    /// Blocks of the base have come: what waits for them may begin.
+    fn retry(&mut self) {
+        for (owner, io) in std::mem::take(&mut self.parked) {
+            self.begin(owner, io);
         }
     }
 
-    /// Logs a cause, at most one a second.
-    fn told(&mut self, request: &Request, cause: &Cause) -> Fault {
+    /// Does what the engine wants until it wants no more.
+    fn go_on(&mut self) {
+        loop {
+            for work in std::mem::take(&mut self.work) {
+                match work {
+                    Work::Begin(owner, io) => self.begin(owner, io),
+                    Work::Done { queue, id, op, bytes, result } => {
+                        let result = result.map_err(|cause| {
+                            let len = bytes.end.saturating_sub(bytes.start);
+                            self.log(&format_args!("{op:?} of {len} bytes at {}: {cause}", bytes.start));
+                            cause.fault()
+                        });
+                        self.answer(queue, Completion { id, result });
+                    }
+                    Work::Failed(cause) => {
+                        let name = self.volume.name();
+                        log::error!(
+                            "volume {name}: a flush failed, so it takes no more writes until it is opened again: {cause}"
+                        );
+                    }
+                }
+            }
+            if self.came.is_empty() {
+                break;
+            }
+            let mut engine = self.volume.engine();
+            for (owner, io, result) in self.came.drain(..) {
+                engine.finished(owner, io, result, &mut self.work);
+            }
+        }
+        if let Backend::Ring(ring) = &mut self.backend {
+            ring.submit(&mut self.came);
+        }
+        if !self.came.is_empty() {
+            self.go_on();
+        }
+    }
+
+    fn answer(&mut self, queue: QueueId, completion: Completion) {
+        if queue == self.number {
+            self.finished.push(completion);
+        } else {
+            self.volume.send(queue, completion);
+        }
+    }
+
+    fn begin(&mut self, owner: Owner, mut io: Io) {
+        match self.prepare(&io) {
+            Ok(true) => {}
+            Ok(false) => return self.parked.push((owner, io)),
+            Err(cause) => return self.came.push((owner, io, Err(cause))),
+        }
+        // What only concerns memory takes no detour.
+        if !matches!(io, Io::Zero(_)) {
+            self.choose_backend();
+            if let Backend::Ring(ring) = &mut self.backend {
+                return ring.begin(owner, io, &mut self.came);
+            }
+        }
+        let result = plain::carry_out(&self.volume.files, &mut io);
+        self.came.push((owner, io, result));
+    }
+
+    /// Whether the part of the base that is to be read is there.
+    fn prepare(&self, io: &Io) -> io::Result<bool> {
+        let Some(waker) = &self.waker else { return Ok(true) };
+        let (offset, len) = match io {
+            Io::ReadBase(piece, offset) => (*offset, piece.len),
+            Io::ReadGranule(merge, len) => (merge.offset, *len as u64),
+            _ => return Ok(true),
+        };
+        self.volume.files.base.prepare(offset..offset.saturating_add(len), waker)
+    }
+
+    fn choose_backend(&mut self) {
+        if matches!(self.backend, Backend::None) {
+            self.backend = match Ring::new(Arc::clone(&self.volume)) {
+                Ok(ring) => Backend::Ring(Box::new(ring)),
+                Err(cause) => {
+                    log::debug!("no io_uring, so disks go by pread and pwrite: {cause}");
+                    Backend::Plain
+                }
+            };
+        }
+    }
+
+    fn time_to_epoch(&mut self) -> Option<Duration> {
+        if !self.volume.engine().wants_epoch() {
+            self.epoch = None;
+            return None;
+        }
+        let at = *self.epoch.get_or_insert_with(|| Instant::now() + BEHIND);
+        Some(at.saturating_duration_since(Instant::now()))
+    }
+
+    fn begin_epoch(&mut self) {
+        if self.epoch.is_some_and(|at| at <= Instant::now()) {
+            self.epoch = None;
+            self.volume.engine().begin_epoch(&mut self.work);
+            self.go_on();
+        }
+    }
+
+    /// Logs a fault, at most one a second.
+    fn log(&mut self, what: &std::fmt::Arguments<'_>) {
         if self.logged.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
             self.logged = Some(Instant::now());
-            let Request { op, offset, len, .. } = request;
-            log::warn!(
-                "volume on {}: {op:?} of {len} bytes at {offset}: {cause}",
-                self.volume.path().display()
-            );
-        }
-        cause.fault()
-    }
-}
-
-fn carry_out(volume: &Shared, request: &Request) -> Result<(), Cause> {
-    if request.op != Op::Read && volume.top().has_failed() {
-        return Err(Cause::Broken);
-    }
-    if request.op == Op::Flush {
-        return Ok(volume.top().flush()?);
-    }
-    let bytes = range(request, volume.size())?;
-    if !bytes.is_empty() {
-        match request.op {
-            Op::Read => volume.read(&bytes, buffers(request)?)?,
-            Op::Write => volume.write(&bytes, buffers(request)?)?,
-            Op::WriteZeroes { unmap } => volume.zero(&bytes, unmap)?,
-            Op::Discard => volume.discard(&bytes),
-            Op::Flush => {}
+            log::warn!("volume {}: {what}", self.volume.name());
         }
     }
-    if request.durable && request.op != Op::Read {
-        volume.top().flush()?;
-    }
-    Ok(())
 }
 
-fn range(request: &Request, size: u64) -> Result<Range<u64>, Cause> {
-    match request.offset.checked_add(request.len) {
-        Some(end) if end <= size => Ok(request.offset..end),
-        _ => Err(Cause::OutsideVolume(size)),
-    }
-}
-
-fn buffers(request: &Request) -> Result<&Buffers, Cause> {
-    match &request.buffers {
-        Some(held) if held.len() >= request.len => Ok(held),
-        _ => Err(Cause::OutsideBuffers),
+/// Waits for what is at work: memory is lent to it, and others may wait for it.
+impl Drop for Queue {
+    fn drop(&mut self) {
+        while self.at_work() > 0 {
+            if let Err(cause) = self.sleep(None) {
+                log::error!("volume {}: a queue cannot be waited for: {cause}", self.volume.name());
+                break;
+            }
+            self.collect();
+        }
+        self.volume.leave(self.number);
     }
 }

@@ -47,7 +47,7 @@ fn request(op: Op, offset: u64, len: u64, buffers: Option<Buffers>) -> Request {
 fn submit(queue: &mut Queue, request: Request) -> Result<(), Fault> {
     let (mut batch, mut done) = (vec![request], Vec::new());
     queue.submit(&mut batch);
-    queue.reap(&mut done);
+    queue.run_out(&mut done).unwrap();
     let [Completion { id: 7, result }] = done[..] else { panic!("one completion, not {done:?}") };
     assert!(batch.is_empty());
     result
@@ -67,7 +67,7 @@ fn scattered(memory: &Memory, len: u64, random: &mut Random) -> Buffers {
 
 /// Bytes that the top takes on the host.
 fn allocated(volume: &Volume) -> u64 {
-    volume.shared.top().file().metadata().unwrap().blocks() * 512
+    volume.shared.files.top.cached().metadata().unwrap().blocks() * 512
 }
 
 fn read(queue: &mut Queue, memory: &Memory, offset: u64, len: u64) -> Vec<u8> {
@@ -255,6 +255,7 @@ fn a_large_volume_holds_what_was_written_and_no_more() {
         assert_eq!(read(&mut queue, &memory, size - 1024, 1024)[510..514], [0, 0, 9, 9]);
         submit(&mut queue, request(Op::Discard, 0, size, None)).unwrap();
         assert_eq!(read(&mut queue, &memory, size - 1024, 1024), [0; 1024]);
+        submit(&mut queue, request(Op::Flush, 0, 0, None)).unwrap();
         assert_eq!(allocated(&volume), 0);
     }
 }
@@ -285,6 +286,7 @@ fn a_full_host_fails_the_write_and_keeps_what_was_there() {
     assert_eq!(submit(&mut queue, request(Op::Write, 0, size, Some(buffers))), Err(Fault::NoSpace));
     assert!(read(&mut queue, &memory, 32 * 4096, 4096) == pattern(size)[32 * 4096..33 * 4096]);
     submit(&mut queue, request(Op::Discard, 4096, 8192, None)).unwrap();
+    submit(&mut queue, request(Op::Flush, 0, 0, None)).unwrap();
     write(&mut queue, &memory, 40 * 4096, &[6; 4096]);
 }
 

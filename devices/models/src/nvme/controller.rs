@@ -153,7 +153,11 @@ impl Nvme {
     /// The driver is about to cut the power (7.6.2): what it wrote is made durable.
     fn shut_down(&self) {
         let flush = Request { id: 0, op: Op::Flush, offset: 0, len: 0, durable: false, buffers: None };
-        self.shared.volume.queue().submit(&mut vec![flush]);
+        let mut queue = self.shared.volume.queue();
+        queue.submit(&mut vec![flush]);
+        if let Err(cause) = queue.run_out(&mut Vec::new()) {
+            log::error!("{}: a flush cannot be waited for: {cause}", self.shared.name);
+        }
         self.shared.registers.lock().set_shut_down();
     }
 

@@ -85,7 +85,9 @@ impl Server {
     pub(super) fn finish(&mut self) -> &[Answer] {
         self.answers.clear();
         self.queue.submit(&mut self.batch);
-        self.queue.reap(&mut self.done);
+        if let Err(cause) = self.queue.run_out(&mut self.done) {
+            log::error!("a disk's queue cannot wait: {cause}");
+        }
         for Completion { id, result } in self.done.drain(..) {
             let open = usize::try_from(id).ok().and_then(|id| self.open.get_mut(id));
             if let (Some(open), Err(fault)) = (open, result) {

@@ -112,7 +112,9 @@ impl Handler for Server {
             self.begin(chain, used)?;
         }
         self.queue.submit(&mut self.batch);
-        self.queue.reap(&mut self.done);
+        if let Err(cause) = self.queue.run_out(&mut self.done) {
+            log::error!("a disk's queue cannot wait: {cause}");
+        }
         for Completion { id, result } in self.done.drain(..) {
             let Some(open) = usize::try_from(id).ok().and_then(|id| self.open.get(id)) else { continue };
             // How much of a read that failed has come is not known: its data doesn't count.
