@@ -1,7 +1,7 @@
 //! A volume's base: a raw disk file or a block device, opened read-only and never written; or nothing at all.
 
 use crate::open::{Opened, open};
-use crate::{SECTOR, StorageError, format};
+use crate::{SECTOR, StorageError, source};
 use ami_run_memory::Buffers;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -35,7 +35,7 @@ impl Base {
         }
         let head = sector_at(&file, 0).map_err(read)?;
         let tail = sector_at(&file, size.saturating_sub(SECTOR)).map_err(read)?;
-        if let Some(found) = format::foreign(&head, &tail) {
+        if let Some(found) = source::foreign(&head, &tail) {
             let (format, advice) = (found.format, found.advice);
             return Err(StorageError::NotRaw { path: path.to_owned(), format, advice });
         }

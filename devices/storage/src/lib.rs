@@ -4,7 +4,7 @@
 //! This first form keeps its top in a file without a name, which vanishes with the process however it ends, and
 //! carries out requests one after the other in the thread that submits them.
 //!
-//! Left out: tops that outlive the process, requests in flight, disk files that are not raw, snapshots.
+//! Left out: tops that outlive the process, requests in flight, snapshots.
 #![deny(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -16,7 +16,6 @@
 
 mod base;
 mod engine;
-mod format;
 mod map;
 mod open;
 mod plain;
@@ -24,7 +23,7 @@ mod queue;
 mod ranges;
 mod ring;
 mod slab;
-mod source;
+pub mod source;
 mod top;
 mod volume;
 #[cfg(test)]
