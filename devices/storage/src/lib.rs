@@ -70,6 +70,12 @@ pub enum StorageError {
     OddSize { path: PathBuf, size: u64 },
     #[error("{} is {format}, not a raw disk: {advice}", path.display())]
     NotRaw { path: PathBuf, format: &'static str, advice: &'static str },
+    #[error("{} is {what}, which cannot be used here: {advice}", path.display())]
+    Refused { path: PathBuf, what: String, advice: &'static str },
+    #[error("{} is {format} that is damaged: {what}: fetch it or make it again", path.display())]
+    Damaged { path: PathBuf, format: &'static str, what: String },
+    #[error("{} has {name:?} as its {role}, which cannot be opened: put that file beside it", path.display())]
+    Missing { path: PathBuf, role: String, name: String, source: io::Error },
     // EC2's words, with a disk file where it would name a snapshot.
     #[error(
         "Volume of size {} is smaller than snapshot '{}', expect size >= {}",

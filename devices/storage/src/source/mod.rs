@@ -6,14 +6,23 @@
 //! Left out: every other format. It is refused with what turns it into a raw disk.
 
 mod format;
+mod qcow2;
+mod read;
+mod stream;
+#[cfg(test)]
+mod test;
+mod vhd;
+mod vmdk;
 
 pub(crate) use format::foreign;
 
 use crate::open::{Opened, open as open_file};
 use crate::{SECTOR, StorageError};
+use format::{Foreign, Format, HEAD, container, tell};
+use read::Reader;
 use std::fmt::Debug;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -64,26 +73,45 @@ pub enum Kind {
 
 /// A disk in pieces.
 #[derive(Debug)]
-pub struct Blocks {
-    size: u64,
+pub struct Blocks(Pieces);
+
+#[derive(Debug)]
+enum Pieces {
+    Qcow2(qcow2::Image),
+    Vmdk(vmdk::Sparse),
+    Vhd(vhd::Dynamic),
 }
 
 impl Blocks {
     /// The disk's size in bytes: a multiple of 512, and not 0.
+    #[must_use]
     pub fn size(&self) -> u64 {
-        self.size
+        match &self.0 {
+            Pieces::Qcow2(image) => image.size(),
+            Pieces::Vmdk(sparse) => sparse.size(),
+            Pieces::Vhd(dynamic) => dynamic.size(),
+        }
     }
 
     /// One that fetches; every thread takes its own.
-    pub fn fetcher(&self) -> io::Result<Box<dyn Fetch>> {
-        Err(io::ErrorKind::Unsupported.into())
+    #[must_use]
+    pub fn fetcher(&self) -> Box<dyn Fetch> {
+        match &self.0 {
+            Pieces::Qcow2(image) => Box::new(image.clone()),
+            Pieces::Vmdk(sparse) => Box::new(sparse.clone()),
+            Pieces::Vhd(dynamic) => Box::new(dynamic.clone()),
+        }
     }
 }
 
 /// A disk that is decoded in one go.
 #[derive(Debug)]
-pub struct Stream {
-    size: Option<u64>,
+pub struct Stream(Streamed);
+
+#[derive(Debug)]
+enum Streamed {
+    Compressed(stream::Stream),
+    Vmdk(vmdk::Stream),
 }
 
 /// What has been decoded.
@@ -110,14 +138,21 @@ pub enum StreamError {
 
 impl Stream {
     /// The disk's size in bytes, if the file says so before it is decoded.
+    #[must_use]
     pub fn size(&self) -> Option<u64> {
-        self.size
+        match &self.0 {
+            Streamed::Compressed(_) => None,
+            Streamed::Vmdk(stream) => Some(stream.size()),
+        }
     }
 
     /// Decodes all of it into `sink`, and gives the disk's size in bytes: a multiple of 512, and not 0. A piece
     /// comes now and then even where all is zeroes, so that progress can be shown.
-    pub fn decode(&self, _sink: &mut dyn FnMut(Piece<'_>) -> io::Result<()>) -> Result<u64, StreamError> {
-        Err(StreamError::Sink(io::ErrorKind::Unsupported.into()))
+    pub fn decode(&self, sink: &mut dyn FnMut(Piece<'_>) -> io::Result<()>) -> Result<u64, StreamError> {
+        match &self.0 {
+            Streamed::Compressed(stream) => stream.decode(sink),
+            Streamed::Vmdk(stream) => vmdk::decode(stream, sink),
+        }
     }
 }
 
@@ -153,23 +188,41 @@ pub fn open(path: &Path) -> Result<Source, StorageError> {
     if size == 0 {
         return Err(StorageError::Empty { path: path.to_owned() });
     }
-    let head = sector_at(&file, 0).map_err(read)?;
-    let tail = sector_at(&file, size.saturating_sub(SECTOR)).map_err(read)?;
-    if let Some(found) = foreign(&head, &tail) {
-        let (format, advice) = (found.format, found.advice);
-        return Err(StorageError::NotRaw { path: path.to_owned(), format, advice });
-    }
-    if !size.is_multiple_of(SECTOR) {
-        return Err(StorageError::OddSize { path: path.to_owned(), size });
-    }
-    let parts = vec![Part { path: path.canonicalize().map_err(read)?, file: Arc::clone(&file) }];
-    Ok(Source { path: path.to_owned(), format: "a raw disk", parts, kind: Kind::Raw { file, size } })
-}
-
-/// Up to 512 bytes from `offset` on.
-fn sector_at(mut file: &File, offset: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(offset))?;
-    file.take(SECTOR).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let part = Part { path: path.canonicalize().map_err(read)?, file };
+    let told = |found: Foreign| {
+        let (what, advice) = (found.format.to_owned(), found.advice);
+        StorageError::Refused { path: path.to_owned(), what, advice }
+    };
+    let raw = Reader::new(part.clone(), size, Format::Raw.name());
+    let head = raw.up_to(HEAD as u64, 0)?;
+    let tail = raw.up_to(SECTOR, size.saturating_sub(SECTOR))?;
+    let format = tell(&head, &tail).map_err(told)?;
+    let reader = Reader::new(part.clone(), size, format.name());
+    let mut parts = vec![part];
+    let kind = match format {
+        Format::Raw => {
+            if let Some(found) = container(path, &head) {
+                return Err(told(found));
+            }
+            if !size.is_multiple_of(SECTOR) {
+                return Err(StorageError::OddSize { path: path.to_owned(), size });
+            }
+            Kind::Raw { file: Arc::clone(&reader.part().file), size }
+        }
+        Format::VhdFixed => Kind::Raw { file: Arc::clone(&reader.part().file), size: vhd::fixed(&reader)? },
+        Format::VhdDynamic => Kind::Blocks(Blocks(Pieces::Vhd(vhd::Dynamic::open(reader)?))),
+        Format::Vmdk => match vmdk::open(reader)? {
+            vmdk::Vmdk::Tables(sparse) => Kind::Blocks(Blocks(Pieces::Vmdk(sparse))),
+            vmdk::Vmdk::Markers(stream) => Kind::Stream(Stream(Streamed::Vmdk(stream))),
+        },
+        Format::Qcow2 => {
+            let image = qcow2::Image::open(reader)?;
+            parts = image.parts();
+            Kind::Blocks(Blocks(Pieces::Qcow2(image)))
+        }
+        Format::Gzip | Format::Xz | Format::Zstd => {
+            Kind::Stream(Stream(Streamed::Compressed(stream::Stream::open(reader, format)?)))
+        }
+    };
+    Ok(Source { path: path.to_owned(), format: format.name(), parts, kind })
 }
