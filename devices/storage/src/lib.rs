@@ -15,7 +15,9 @@
 )]
 
 mod base;
+mod cache;
 mod engine;
+mod identity;
 mod map;
 mod open;
 mod plain;
@@ -30,28 +32,19 @@ mod volume;
 mod volume_test;
 mod waker;
 
-pub use base::Base;
+pub use base::{Base, BaseReader};
+pub use cache::{CacheFolder, Progress};
 pub use engine::{Completion, Fault, Op, Request, Status};
+pub use identity::{Changed, Identity};
 pub use open::{Opened, open};
 pub use queue::Queue;
 pub use volume::Volume;
 
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What a disk's sizes and addresses are multiples of.
 pub const SECTOR: u64 = 512;
-
-/// Opens a disk file to read, if it can be a volume's base; also gives its size in bytes.
-pub fn open_disk(base: &Path) -> Result<(File, u64), StorageError> {
-    let opened = Base::open(base)?;
-    let file = opened.file().map(File::try_clone).transpose();
-    match file.map_err(|source| StorageError::Read { path: base.to_owned(), source })? {
-        Some(file) => Ok((file, opened.size())),
-        None => Err(StorageError::Empty { path: base.to_owned() }),
-    }
-}
 
 /// Why a volume cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +83,17 @@ pub enum StorageError {
         folder.display()
     )]
     Top { folder: PathBuf, size: u64, source: io::Error },
+    #[error(
+        "cannot use the cache in {}: it must be a folder that can be written to, on a file system that has locks and \
+         takes sparse files of the disk's size",
+        folder.display()
+    )]
+    Cache { folder: PathBuf, source: io::Error },
+    #[error(
+        "there is no room for the disk in {}: the cache in {} took {} MiB of it, and {} MiB are free there without it",
+        path.display(), folder.display(), taken >> 20, free >> 20
+    )]
+    CacheFull { path: PathBuf, folder: PathBuf, taken: u64, free: u64 },
 }
 
 /// A size in the unit of EC2's messages; a disk that does not end on a gibibyte needs the next one up.

@@ -1,6 +1,7 @@
 //! Wakes the thread of a queue, from any other thread.
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -21,6 +22,15 @@ impl Waker {
     pub(crate) fn take(&self) {
         // Nothing to take is fine.
         rustix::io::read(&self.0, &mut [0; 8]).unwrap_or_default();
+    }
+
+    /// Sleeps until it is readable, and takes it.
+    pub(crate) fn wait(&self) -> io::Result<()> {
+        match poll(&mut [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN)], None) {
+            Ok(_) | Err(Errno::INTR) => self.take(),
+            Err(cause) => return Err(cause.into()),
+        }
+        Ok(())
     }
 }
 

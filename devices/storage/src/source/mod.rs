@@ -14,8 +14,6 @@ mod test;
 mod vhd;
 mod vmdk;
 
-pub(crate) use format::foreign;
-
 use crate::open::{Opened, open as open_file};
 use crate::{SECTOR, StorageError};
 use format::{Foreign, Format, HEAD, container, tell};
@@ -72,10 +70,10 @@ pub enum Kind {
 }
 
 /// A disk in pieces.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Blocks(Pieces);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Pieces {
     Qcow2(qcow2::Image),
     Vmdk(vmdk::Sparse),
