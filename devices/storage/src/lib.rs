@@ -1,10 +1,11 @@
 //! Volumes: what an instance sees as a disk. A volume is a base (a disk file, never written) and a top (what this
 //! instance wrote since), told apart by a map of 4 KiB granules.
 //!
-//! This first form keeps its top in a file without a name, which vanishes with the process however it ends, and
-//! carries out requests one after the other in the thread that submits them.
+//! A top is kept in a file of its own, or is private and vanishes with the process however it ends. The engine (engine)
+//! decides what is read and written in which order; queues carry it out (ring, plain). Disk files that are not raw are
+//! read through a cache that all processes share (source, cache).
 //!
-//! Left out: tops that outlive the process, requests in flight, snapshots.
+//! Left out: the store of snapshots, more than one top on a base.
 #![deny(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -18,6 +19,8 @@ mod base;
 mod cache;
 mod engine;
 mod identity;
+#[cfg(test)]
+mod kept_test;
 mod map;
 mod open;
 mod plain;
@@ -69,6 +72,25 @@ pub enum StorageError {
     Damaged { path: PathBuf, format: &'static str, what: String },
     #[error("{} has {name:?} as its {role}, which cannot be opened: put that file beside it", path.display())]
     Missing { path: PathBuf, role: String, name: String, source: io::Error },
+    #[error("{} is in use: another process serves it or runs on it", path.display())]
+    Busy { path: PathBuf },
+    #[error("{} is not a volume: `ami-run volume create` makes one", path.display())]
+    NotAVolume { path: PathBuf },
+    #[error("volume {} is damaged: its header cannot be read", path.display())]
+    DamagedVolume { path: PathBuf },
+    #[error("volume {} was written by a newer ami-run (format {version}): use that one", path.display())]
+    NewerVolume { path: PathBuf, version: u32 },
+    #[error("cannot use volume {}: {changed}\n{}", volume.display(), changed.way_out(&volume.display().to_string()))]
+    BaseChanged { volume: PathBuf, changed: Changed },
+    #[error(
+        "{} has {new} bytes, and what volume {} stands on has {old}: it is not the same disk",
+        base.display(), path.display()
+    )]
+    OtherBase { path: PathBuf, base: PathBuf, old: u64, new: u64 },
+    #[error("cannot write volume {} of {size} bytes", path.display())]
+    Create { path: PathBuf, size: u64, source: io::Error },
+    #[error("cannot make volume {name} {size} bytes large")]
+    Grow { name: String, size: u64, source: io::Error },
     // EC2's words, with a disk file where it would name a snapshot.
     #[error(
         "Volume of size {} is smaller than snapshot '{}', expect size >= {}",

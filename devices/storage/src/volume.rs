@@ -4,11 +4,17 @@ use crate::base::Base;
 use crate::engine::{Completion, Engine, QueueId, Status};
 use crate::map::Map;
 use crate::queue::Queue;
-use crate::top::file::TopFile;
+use crate::top::file::{self, TopFile};
+use crate::top::header::{BaseRecord, Found, Header, VERSION};
+use crate::top::kept::{KeptFile, Refused};
+use crate::top::layout::MAX_SIZE;
+use crate::top::store;
 use crate::waker::Waker;
 use crate::{SECTOR, StorageError};
 use parking_lot::{Mutex, MutexGuard};
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +39,8 @@ pub(crate) struct Shared {
     name: String,
     engine: Mutex<Engine>,
     mail: Mutex<Mail>,
+    /// What its header is changed by; its file also holds the lock.
+    kept: Mutex<Option<(KeptFile, Header)>>,
 }
 
 /// What one queue's thread finished for another queue.
@@ -50,12 +58,82 @@ impl Volume {
         let top = TopFile::temporary(folder, size)?;
         let name = format!("on {}", base.path().display());
         let engine = Engine::new(size, base.size(), 0, Map::default());
-        Ok(Volume::of(Files { base, top }, name, engine))
+        Ok(Volume::of(Files { base, top }, name, engine, None))
     }
 
-    fn of(files: Files, name: String, engine: Engine) -> Volume {
-        let (engine, mail) = (Mutex::new(engine), Mutex::default());
-        Volume { shared: Arc::new(Shared { files, name, engine, mail }) }
+    /// Makes a kept volume in a new file, and opens it.
+    pub fn create(path: &Path, base: Base, size: Option<u64>) -> Result<Volume, StorageError> {
+        let size = check_size(&base, size)?;
+        let make = |source| StorageError::Create { path: path.to_owned(), size, source };
+        let mut mark = [0; 8];
+        getrandom(&mut mark, GetRandomFlags::empty()).map_err(|cause| make(cause.into()))?;
+        let mark = u64::from_ne_bytes(mark);
+        let header = Header { version: VERSION, sequence: 0, size, mark, base: record(&base).map_err(make)? };
+        let kept = KeptFile::new(path).map_err(make)?;
+        store::create(&kept, &header).map_err(make)?;
+        Volume::kept(path, kept, base, header)
+    }
+
+    /// Opens a kept volume: alone, or with others who only read. What it stands on must be what it was.
+    /// `open_base` opens it.
+    pub fn open(
+        path: &Path,
+        read_only: bool,
+        open_base: impl FnOnce(&Path) -> Result<Base, StorageError>,
+    ) -> Result<Volume, StorageError> {
+        let (kept, header) = open_kept(path, read_only)?;
+        let base = match &header.base {
+            None => Base::empty("nothing"),
+            Some(record) => record.open(path, open_base)?,
+        };
+        Volume::kept(path, kept, base, header)
+    }
+
+    /// Tells a volume that stands on a disk file that this is the file from now on: its bytes are the same, as the
+    /// caller knows.
+    pub fn rebase(path: &Path, base: &Base) -> Result<(), StorageError> {
+        let (kept, header) = open_kept(path, false)?;
+        let fail = |source| StorageError::Create { path: path.to_owned(), size: header.size, source };
+        let (old, new) = (header.base.as_ref().map_or(0, |record| record.size), base.size());
+        if old != new {
+            let (path, base) = (path.to_owned(), base.path().to_owned());
+            return Err(StorageError::OtherBase { path, base, old, new });
+        }
+        let new = Header { base: record(base).map_err(fail)?, ..header.clone() };
+        store::replace(&kept, &header, new).map(drop).map_err(fail)
+    }
+
+    fn kept(path: &Path, kept: KeptFile, base: Base, header: Header) -> Result<Volume, StorageError> {
+        let read = |source| StorageError::Read { path: path.to_owned(), source };
+        let top = TopFile::kept(kept.file.try_clone().map_err(read)?);
+        let map = Map::stored(top.map_pages(header.size).map_err(read)?);
+        let engine = Engine::new(header.size, base.size(), header.mark, map);
+        Ok(Volume::of(Files { base, top }, path.display().to_string(), engine, Some((kept, header))))
+    }
+
+    /// Makes it larger, also while it is in use: what is new reads as zeroes.
+    pub fn grow(&self, size: u64) -> Result<(), StorageError> {
+        let fail = |source| StorageError::Grow { name: self.shared.name.clone(), size, source };
+        if !size.is_multiple_of(SECTOR) {
+            return Err(StorageError::OddVolume { size });
+        }
+        let mut kept = self.shared.kept.lock();
+        if size <= self.size() {
+            return Ok(());
+        }
+        match &mut *kept {
+            Some((file, header)) => {
+                *header = store::replace(file, header, Header { size, ..header.clone() }).map_err(fail)?;
+            }
+            None => file::set_size(self.shared.files.top.cached(), size).map_err(fail)?,
+        }
+        self.shared.engine().grow(size);
+        Ok(())
+    }
+
+    fn of(files: Files, name: String, engine: Engine, kept: Option<(KeptFile, Header)>) -> Volume {
+        let (engine, mail, kept) = (Mutex::new(engine), Mutex::default(), Mutex::new(kept));
+        Volume { shared: Arc::new(Shared { files, name, engine, mail, kept }) }
     }
 
     /// In bytes, a multiple of 512.
@@ -74,6 +152,43 @@ impl Volume {
     #[must_use]
     pub fn status(&self, bytes: Range<u64>) -> (Status, u64) {
         self.shared.engine().status(bytes)
+    }
+}
+
+/// What is kept of a base.
+fn record(base: &Base) -> io::Result<Option<BaseRecord>> {
+    Ok(base.identity()?.map(|files| BaseRecord { size: base.size(), files }))
+}
+
+impl BaseRecord {
+    /// Opens the base, if it is what it was.
+    fn open(
+        &self,
+        volume: &Path,
+        open: impl FnOnce(&Path) -> Result<Base, StorageError>,
+    ) -> Result<Base, StorageError> {
+        let changed = |changed| StorageError::BaseChanged { volume: volume.to_owned(), changed };
+        self.files.check().map_err(changed)?;
+        let damaged = || StorageError::DamagedVolume { path: volume.to_owned() };
+        let base = open(&self.files.paths().next().ok_or_else(damaged)?)?;
+        if base.size() == self.size { Ok(base) } else { Err(damaged()) }
+    }
+}
+
+fn open_kept(path: &Path, read_only: bool) -> Result<(KeptFile, Header), StorageError> {
+    let kept = KeptFile::open(path, read_only).map_err(|refused| match refused {
+        Refused::Busy => StorageError::Busy { path: path.to_owned() },
+        Refused::Io(source) => StorageError::Read { path: path.to_owned(), source },
+    })?;
+    let found = store::read(&kept).map_err(|source| StorageError::Read { path: path.to_owned(), source })?;
+    let path = || path.to_owned();
+    match found {
+        Found::Header(header) if header.size.is_multiple_of(SECTOR) && header.size <= MAX_SIZE => {
+            Ok((kept, header))
+        }
+        Found::Header(_) | Found::Damaged => Err(StorageError::DamagedVolume { path: path() }),
+        Found::Newer(version) => Err(StorageError::NewerVolume { path: path(), version }),
+        Found::None => Err(StorageError::NotAVolume { path: path() }),
     }
 }
 

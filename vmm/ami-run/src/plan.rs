@@ -166,10 +166,10 @@ impl Named {
                 (Some(_), Some(disk)) if volume.root => disk.clone(),
                 (Some(id), _) => snapshots::find(id, &places)?,
             };
-            let (_, size) = ami_run_storage::open_disk(&file).map_err(|cause| {
+            let base = ami_run_storage::Base::open(&file).map_err(|cause| {
                 unusable(&format!("{} as volume {}", file.display(), volume.device_name), &cause)
             })?;
-            volume.found(file, size).map_err(|refusal| source::refuse_launch(&self.name, &refusal))?;
+            volume.found(file, base.size()).map_err(|refusal| source::refuse_launch(&self.name, &refusal))?;
             if self.disk.is_some() && volume.root {
                 // The file is all that there is: its snapshot has no name.
                 volume.snapshot_id = None;

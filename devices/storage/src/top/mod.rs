@@ -2,5 +2,8 @@
 //! the base.
 
 pub(crate) mod file;
+pub(crate) mod header;
+pub(crate) mod kept;
 pub(crate) mod layout;
 pub(crate) mod sector;
+pub(crate) mod store;

@@ -1,0 +1,145 @@
+//! Kept volumes: what was written is there when they are opened again, and what cannot be used is refused in words.
+#![expect(clippy::cast_possible_truncation, reason = "the tests' own numbers")]
+
+use crate::{Base, Op, Queue, Request, StorageError, Volume};
+use ami_run_memory::{Gpa, Memory, Range};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+const MIB: u64 = 1 << 20;
+
+fn folder_with_base() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, volume) = (folder.path().join("base.raw"), folder.path().join("kept.volume"));
+    fs::write(&base, vec![7; MIB as usize]).unwrap();
+    (folder, base, volume)
+}
+
+fn submit(queue: &mut Queue, op: Op, offset: u64, memory: &Memory, len: u64) {
+    let mut buffers = memory.buffers();
+    buffers.push(Gpa(0), len.max(512)).unwrap();
+    let request = Request { id: 1, op, offset, len, durable: false, buffers: Some(buffers) };
+    let mut done = Vec::new();
+    queue.submit(&mut vec![request]);
+    queue.run_out(&mut done).unwrap();
+    assert_eq!(done.len(), 1);
+    done[0].result.unwrap();
+}
+
+fn write(volume: &Volume, offset: u64, bytes: &[u8]) {
+    let (mut queue, memory) = (volume.queue(), Memory::new(&[Range::new(0, 4 * MIB)]).unwrap());
+    memory.write(Gpa(0), bytes).unwrap();
+    submit(&mut queue, Op::Write, offset, &memory, bytes.len() as u64);
+    submit(&mut queue, Op::Flush, 0, &memory, 0);
+}
+
+fn read(volume: &Volume, offset: u64, len: u64) -> Vec<u8> {
+    let (mut queue, memory) = (volume.queue(), Memory::new(&[Range::new(0, 4 * MIB)]).unwrap());
+    submit(&mut queue, Op::Read, offset, &memory, len);
+    let mut bytes = vec![0; len as usize];
+    memory.read(Gpa(0), &mut bytes).unwrap();
+    bytes
+}
+
+fn open(path: &Path) -> Result<Volume, StorageError> {
+    Volume::open(path, false, Base::open)
+}
+
+fn refusal(path: &Path) -> String {
+    open(path).err().unwrap_or_else(|| panic!("{} was opened", path.display())).to_string()
+}
+
+#[test]
+fn what_was_flushed_is_there_after_all_was_closed() {
+    let (_folder, base, path) = folder_with_base();
+    let volume = Volume::create(&path, Base::open(&base).unwrap(), Some(64 * MIB)).unwrap();
+    write(&volume, 512, &[1; 512]);
+    write(&volume, 40 * MIB, &[2; 8192]);
+    let memory = Memory::new(&[Range::new(0, MIB)]).unwrap();
+    let mut queue = volume.queue();
+    submit(&mut queue, Op::Discard, 8192, &memory, 4096);
+    submit(&mut queue, Op::Flush, 0, &memory, 0);
+    volume.grow(96 * MIB).unwrap();
+    write(&volume, 96 * MIB - 512, &[3; 512]);
+    drop((queue, volume));
+    let volume = open(&path).unwrap();
+    assert_eq!(volume.size(), 96 * MIB);
+    assert_eq!(read(&volume, 0, 1536), [[7; 512], [1; 512], [7; 512]].concat());
+    assert_eq!(
+        read(&volume, 8192 - 512, 512 + 4096 + 512),
+        [vec![7; 512], vec![0; 4096], vec![7; 512]].concat()
+    );
+    assert_eq!(read(&volume, 40 * MIB - 512, 9216), [vec![0; 512], vec![2; 8192], vec![0; 512]].concat());
+    assert_eq!(read(&volume, 96 * MIB - 1024, 1024), [[0; 512], [3; 512]].concat());
+    assert_eq!(fs::read(&base).unwrap(), vec![7; MIB as usize]);
+}
+
+#[test]
+fn one_process_writes_or_many_read() {
+    let (_folder, base, path) = folder_with_base();
+    let volume = Volume::create(&path, Base::open(&base).unwrap(), None).unwrap();
+    assert!(refusal(&path).contains("is in use"));
+    drop(volume);
+    let readers = [(); 2].map(|()| Volume::open(&path, true, Base::open).unwrap());
+    assert_eq!(read(&readers[1], 0, 512), [7; 512]);
+    assert!(matches!(open(&path), Err(StorageError::Busy { .. })));
+    drop(readers);
+    open(&path).unwrap();
+}
+
+#[test]
+fn a_base_that_changed_is_refused_and_can_be_named_again() {
+    let (folder, base, path) = folder_with_base();
+    write(&Volume::create(&path, Base::open(&base).unwrap(), None).unwrap(), 0, &[1; 512]);
+    OpenOptions::new().write(true).open(&base).unwrap().write_all_at(&[8; 512], MIB / 2).unwrap();
+    let text = refusal(&path);
+    let way = format!("`ami-run volume rebase {} {}`", path.display(), base.display());
+    assert!(text.contains("base.raw was changed since: it was written to") && text.contains(&way), "{text}");
+    let other = folder.path().join("other.raw");
+    fs::write(&other, vec![7; 2 * MIB as usize]).unwrap();
+    let text = Volume::rebase(&path, &Base::open(&other).unwrap()).unwrap_err().to_string();
+    assert!(text.contains("it is not the same disk"), "{text}");
+    Volume::rebase(&path, &Base::open(&base).unwrap()).unwrap();
+    assert_eq!(read(&open(&path).unwrap(), 0, 1024), [[1; 512], [7; 512]].concat());
+    fs::remove_file(&base).unwrap();
+    assert!(refusal(&path).contains("it is gone"));
+}
+
+#[test]
+fn what_is_no_volume_or_none_that_can_be_used_is_refused() {
+    let (_folder, base, path) = folder_with_base();
+    assert!(refusal(&base).contains("is not a volume"));
+    drop(Volume::create(&path, Base::open(&base).unwrap(), None).unwrap());
+    let exists = Volume::create(&path, Base::open(&base).unwrap(), None).unwrap_err();
+    assert!(
+        matches!(exists, StorageError::Create { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists)
+    );
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xff; 64], 12).unwrap();
+    assert!(refusal(&path).contains("is damaged"));
+    let most = Volume::create(Path::new("/proc/volume"), Base::empty("nothing"), Some(MIB));
+    assert!(matches!(most, Err(StorageError::Create { .. })));
+}
+
+#[test]
+fn a_sector_of_the_map_that_is_damaged_fails_its_part_and_no_other() {
+    let (_folder, base, path) = folder_with_base();
+    let volume = Volume::create(&path, Base::open(&base).unwrap(), Some(64 * MIB)).unwrap();
+    write(&volume, 0, &[1; 512]);
+    write(&volume, 32 * MIB, &[2; 512]);
+    drop(volume);
+    File::options().write(true).open(&path).unwrap().write_all_at(&[9], 8192 + 3).unwrap();
+    let volume = open(&path).unwrap();
+    assert_eq!(read(&volume, 32 * MIB, 512), [2; 512]);
+    let (mut queue, memory) = (volume.queue(), Memory::new(&[Range::new(0, MIB)]).unwrap());
+    for op in [Op::Read, Op::Write, Op::Discard, Op::WriteZeroes { unmap: true }] {
+        let mut buffers = memory.buffers();
+        buffers.push(Gpa(0), 4096).unwrap();
+        let request = Request { id: 1, op, offset: 4096, len: 4096, durable: false, buffers: Some(buffers) };
+        let mut done = Vec::new();
+        queue.submit(&mut vec![request]);
+        queue.run_out(&mut done).unwrap();
+        assert_eq!(done[0].result, Err(crate::Fault::Io), "{op:?}");
+    }
+}

@@ -1,0 +1,89 @@
+//! A kept top's file on the host: found by a path, used by one process at a time.
+
+use super::file;
+use super::store::Store;
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, openat};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug)]
+pub(crate) struct KeptFile {
+    pub(crate) file: File,
+    path: PathBuf,
+}
+
+/// Why a file cannot be had.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Another process has it.
+    Busy,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Refused {
+    fn from(cause: io::Error) -> Refused {
+        Refused::Io(cause)
+    }
+}
+
+impl KeptFile {
+    /// A file that has no name before it is [published](Store::publish): whatever happens, nothing half-made is left.
+    pub(crate) fn new(path: &Path) -> io::Result<KeptFile> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = File::from(openat(CWD, folder(path), flags, Mode::RUSR | Mode::WUSR)?);
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(KeptFile { file, path: path.to_owned() })
+    }
+
+    /// Opens what is there and holds it: alone, or with others who only read.
+    pub(crate) fn open(path: &Path, read_only: bool) -> Result<KeptFile, Refused> {
+        // O_NONBLOCK: should it be a FIFO, nobody waits for it.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = OpenOptions::new().read(true).write(!read_only).custom_flags(flags).open(path)?;
+        let kind = if read_only {
+            FlockOperation::NonBlockingLockShared
+        } else {
+            FlockOperation::NonBlockingLockExclusive
+        };
+        match flock(&file, kind) {
+            Ok(()) => Ok(KeptFile { file, path: path.to_owned() }),
+            Err(Errno::WOULDBLOCK) => Err(Refused::Busy),
+            Err(cause) => Err(Refused::Io(cause.into())),
+        }
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+impl Store for KeptFile {
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        file::set_size(&self.file, size)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn publish(&self) -> io::Result<()> {
+        let held = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        Ok(linkat(CWD, held, CWD, &self.path, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(folder(&self.path))?.sync_all()
+    }
+}
