@@ -17,6 +17,14 @@
 
 mod base;
 mod cache;
+#[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "the tests' own numbers"
+)]
+mod crash;
 mod engine;
 mod identity;
 #[cfg(test)]

@@ -29,7 +29,7 @@ use crate::top::layout::{GRANULE, PAGE_SECTORS};
 use crate::top::sector;
 use ami_run_memory::Buffers;
 use flush::Flushes;
-use rules::Rule;
+pub(crate) use rules::Rule;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
