@@ -1,10 +1,13 @@
 //! The command from outside: what it refuses and how, how runs end, and what happens to the terminal.
 //!
-//! Guests are a few instructions each, made here; they need no packages, and run on a KVM that only emulates, too.
+//! Guests are a few instructions each, made here; they need no packages, and run on a KVM that only emulates, too. Disk
+//! files of other formats than raw are made by qemu-img, xz and zstd; where one is not there, its test says so.
 #![expect(clippy::unwrap_used, reason = "a test: what cannot be done fails it")]
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/disk_files.rs"]
+mod disk_files;
 #[path = "cli/doctor.rs"]
 mod doctor;
 #[path = "cli/ending.rs"]

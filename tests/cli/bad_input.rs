@@ -78,8 +78,7 @@ const CASES: &[Case] = &[
         1,
         &[
             "no disk file holds snapshot snap-1",
-            "no ./snap-1.raw",
-            "no ./snap-1.img",
+            "no ./snap-1.raw, nor one of .img, .qcow2, ",
             "coldsnap download snap-1",
         ],
     ),
@@ -87,7 +86,10 @@ const CASES: &[Case] = &[
         &["i.json"],
         &[("i.json", IMAGE), ("snap-1.qcow2", "x")],
         1,
-        &["./snap-1.qcow2, a format that is not supported yet", "qemu-img convert -O raw ./snap-1.qcow2"],
+        &[
+            "./snap-1.qcow2 as volume /dev/xvda",
+            "disk file ./snap-1.qcow2 has 1 bytes, not a multiple of 512",
+        ],
     ),
     (
         &["i.json", "--snapshot", "snap-1=no.raw"],

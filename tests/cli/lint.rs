@@ -4,7 +4,7 @@ use crate::run::{Place, run};
 use serde_json::Value;
 
 /// A disk with boot code in its first sector and one active partition (an MBR; type 0x83), 4 MiB in all.
-fn bios_disk() -> Vec<u8> {
+pub(crate) fn bios_disk() -> Vec<u8> {
     let mut disk = vec![0; 4 << 20];
     // cli; hlt
     disk[..2].copy_from_slice(&[0xfa, 0xf4]);

@@ -281,8 +281,7 @@ fn a_snapshot_that_is_nowhere_is_told_with_the_next_steps() {
     assert_eq!(ended.code, Some(1));
     for told in [
         "no disk file holds snapshot snap-1",
-        "there is no ./snap-1.raw",
-        "there is no ./snap-1.img",
+        "there is no ./snap-1.raw, nor one of .img, .qcow2, .vmdk, .vhd, .raw.xz, .raw.gz, .raw.zst",
         "coldsnap download snap-1 ./snap-1.raw",
         "aws ec2 copy-image --source-image-id ami-1",
         "aws ec2 create-snapshot",

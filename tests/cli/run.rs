@@ -24,6 +24,10 @@ impl Place {
         Place { folder }
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Where inputs lie, which is also the program's current folder.
     pub(crate) fn inputs(&self) -> PathBuf {
         self.folder.path().join("in")

@@ -135,6 +135,17 @@ impl Base {
         Ok(())
     }
 
+    /// Every file that the disk is read from, the named one first.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        match &self.content {
+            Content::Nothing => Vec::new(),
+            Content::File { parts, .. } => parts.iter().map(|part| part.path.clone()).collect(),
+            Content::Taken(taken) => taken.identity().paths().collect(),
+            Content::Cached(cache) => cache.identity().paths().collect(),
+        }
+    }
+
     /// What the disk's files are now, so that a later process can tell whether they are the same. None: there are none.
     pub fn identity(&self) -> io::Result<Option<Identity>> {
         match &self.content {

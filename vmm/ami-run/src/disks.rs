@@ -1,5 +1,6 @@
 //! Opens what a launch plan lists: volumes on their disk files, empty ones, and instance store.
 
+use crate::bases::Bases;
 use crate::exit::Code;
 use crate::failure::Failure;
 use crate::identity;
@@ -10,21 +11,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 const GIB: u64 = 1 << 30;
+const OTHER_STATE: &str = "set AMI_RUN_STATE_DIR to another folder, in which the cache will be";
 
 /// Opens every volume, root first, then instance store.
-pub(crate) fn open(plan: &LaunchPlan) -> Result<Vec<Disk>, Failure> {
+pub(crate) fn open(plan: &LaunchPlan, bases: &mut Bases) -> Result<Vec<Disk>, Failure> {
     let tops = top_folder();
-    let volumes = plan.volumes.iter().map(|planned| volume(planned, &tops));
+    let volumes = plan.volumes.iter().map(|planned| volume(planned, bases, &tops));
     let seen_as = plan.volumes.first().map_or(PlannedInterface::Nvme, |root| root.interface);
     let stores = plan.instance_store.iter().map(|planned| store(planned, seen_as, &tops));
     volumes.chain(stores).collect()
 }
 
-fn volume(planned: &PlannedVolume, tops: &Path) -> Result<Disk, Failure> {
+fn volume(planned: &PlannedVolume, bases: &mut Bases, tops: &Path) -> Result<Disk, Failure> {
     let size = planned.size_gib.map(|gib| u64::from(gib) * GIB);
     let name = &planned.device_name;
     let volume = match &planned.source {
-        Some(file) => Base::open(file)
+        Some(file) => bases
+            .open(file)
             .and_then(|base| Volume::temporary(base, size, tops))
             .map_err(|cause| unusable(&format!("{} as volume {name}", file.display()), &cause))?,
         None => blank(size.unwrap_or_default(), &format!("volume {name}"), tops)?,
@@ -68,10 +71,17 @@ fn blank(size: u64, name: &str, folder: &Path) -> Result<Volume, Failure> {
 
 pub(crate) fn unusable(what: &str, cause: &StorageError) -> Failure {
     let code = match cause {
-        StorageError::Top { .. } => Code::Host,
+        StorageError::Top { .. } | StorageError::Cache { .. } | StorageError::CacheFull { .. } => Code::Host,
         _ => Code::Refused,
     };
-    Failure::new(code, format!("cannot use {what}")).because(cause)
+    let failure = Failure::new(code, format!("cannot use {what}")).because(cause);
+    match cause {
+        StorageError::Cache { .. } => failure.hint(OTHER_STATE),
+        StorageError::CacheFull { .. } => failure.hint(format!(
+            "free some space (what the cache keeps of other disk files may go, too, while nothing uses it), or {OTHER_STATE}"
+        )),
+        _ => failure,
+    }
 }
 
 /// Where private tops live: files without a name, possibly large, so not in a memory file system by choice.

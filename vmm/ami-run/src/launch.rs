@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Launch, bare: bool) -> Report {
         Err(failure) => return Report::refused(args, None, failure),
     };
     let image_id = plan.launch.image_id.clone();
-    let ended = plan.adapt().and_then(|()| run_plan(args, &plan, started));
+    let ended = plan.adapt().and_then(|()| run_plan(args, &mut plan, started));
     let warnings = plan.launch.warnings;
     match ended {
         Ok(ended) => Report::ended(args, image_id, &ended),
@@ -35,9 +35,9 @@ pub(crate) fn run(args: &Launch, bare: bool) -> Report {
     .warned(warnings)
 }
 
-fn run_plan(args: &Launch, plan: &Plan, started: Instant) -> Result<Ended, Failure> {
+fn run_plan(args: &Launch, plan: &mut Plan, started: Instant) -> Result<Ended, Failure> {
     plan.check_memory(args)?;
-    let disks = disks::open(&plan.launch)?;
+    let disks = disks::open(&plan.launch, &mut plan.bases)?;
     let boot = boot(&plan.start)?;
     host::check_kvm(args.force)?;
     let Outputs { log, trace } = outputs::open(args, plan)?;

@@ -1,6 +1,7 @@
 //! `ami-run image lint`: what would keep an image from starting on EC2, by what is on its root disk.
 
 use crate::args::{Lint, Output};
+use crate::bases::Bases;
 use crate::exit::Code;
 use crate::failure::{Ec2Error, Failure};
 use crate::snapshots::{self, Places};
@@ -77,13 +78,17 @@ fn look(args: &Lint) -> Result<Lints, Failure> {
     match source::open(&args.image, false, args.image_id.as_deref())? {
         Source::Disk(path) => {
             snapshots::check(&args.snapshots, &[])?;
-            let contents = inspect::look(&path, None, Depth::System)?;
+            let base = inspect::open(&mut Bases::default(), &path)?;
+            let contents = inspect::look(&base, None, Depth::System)?;
             Ok(Lints { findings: lint(&contents, None), assumed: Some(guess(&contents)) })
         }
         Source::Description { image, folder, .. } => {
             let claims = Claims::from(&*image);
             let findings = match root(args, &image, &folder)? {
-                Some((file, bytes)) => lint(&inspect::look(&file, bytes, Depth::System)?, Some(&claims)),
+                Some((file, bytes)) => {
+                    let base = inspect::open(&mut Bases::default(), &file)?;
+                    lint(&inspect::look(&base, bytes, Depth::System)?, Some(&claims))
+                }
                 None => lint_claims(&claims),
             };
             Ok(Lints { findings, assumed: None })

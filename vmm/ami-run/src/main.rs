@@ -6,6 +6,7 @@
 mod alike;
 mod answer;
 mod args;
+mod bases;
 mod console;
 mod disks;
 mod doctor;

@@ -8,7 +8,7 @@ use ami_run_models::trace::Trace;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
 pub(crate) struct Outputs {
@@ -19,12 +19,12 @@ pub(crate) struct Outputs {
 /// Opens what was asked for, after a look that none of it is one of the launch's inputs.
 pub(crate) fn open(args: &Launch, plan: &Plan) -> Result<Outputs, Failure> {
     let mut inputs = plan.inputs();
-    inputs.extend(args.image.as_deref());
+    inputs.extend(args.image.clone());
     if let Some(path) = &args.console_log {
         spare(path, &inputs, "--console-log")?;
     }
     if let Some(to) = &args.trace {
-        inputs.extend(args.console_log.as_deref());
+        inputs.extend(args.console_log.clone());
         spare(&to.file, &inputs, "--trace")?;
     }
     let log = args
@@ -45,14 +45,14 @@ fn open_log(path: &Path) -> io::Result<File> {
 }
 
 /// Refuses to write over a file that this launch needs, under whatever name.
-fn spare(path: &Path, others: &[&Path], option: &str) -> Result<(), Failure> {
+fn spare(path: &Path, others: &[PathBuf], option: &str) -> Result<(), Failure> {
     let output = fs::metadata(path).ok();
-    let same = |other: &&&Path| match (&output, fs::metadata(other)) {
+    let same = |other: &&PathBuf| match (&output, fs::metadata(other)) {
         // Writing to a terminal or to /dev/null twice destroys nothing.
         (Some(output), Ok(it)) => {
             !it.file_type().is_char_device() && (it.dev(), it.ino()) == (output.dev(), output.ino())
         }
-        (None, _) => **other == path,
+        (None, _) => *other == path,
         (Some(_), Err(_)) => false,
     };
     match others.iter().find(same) {

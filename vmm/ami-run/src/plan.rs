@@ -2,6 +2,7 @@
 //! anything is opened that costs time or leaves a trace.
 
 use crate::args::{Launch, MAX_CPUS};
+use crate::bases::Bases;
 use crate::disks::unusable;
 use crate::exit::Code;
 use crate::failure::Failure;
@@ -13,7 +14,7 @@ use ami_run_image::{
 };
 use ami_run_inspect::{Claims, Depth, Finding, Guess, Severity, guess, lint};
 use ami_run_machine::MAX_VOLUMES;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// A launch, decided.
@@ -23,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) launch: LaunchPlan,
     pub(crate) start: Start,
+    /// The disk files of its volumes, which it has looked into.
+    pub(crate) bases: Bases,
     kind: Kind,
     /// Why a disk that no image describes is taken for what it is.
     guessed: Option<&'static str>,
@@ -57,7 +60,8 @@ pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
         named.name.clone_from(id);
     }
     let guessed = named.guess.map(|guess| guess.why);
-    let mut plan = Plan { name: named.name, launch, start: start(args), kind: named.kind, guessed };
+    let Named { name, kind, bases, .. } = named;
+    let mut plan = Plan { name, launch, start: start(args), bases, kind, guessed };
     plan.warn_of_less();
     Ok(plan)
 }
@@ -72,30 +76,32 @@ struct Named {
     /// A disk that no image describes, and what it looks like.
     disk: Option<PathBuf>,
     guess: Option<Guess>,
+    bases: Bases,
 }
 
 impl Named {
     fn new(args: &Launch, source: Option<Source>) -> Result<Named, Failure> {
+        let mut bases = Bases::default();
         Ok(match source {
             Some(Source::Description { image, name, folder }) => {
-                Named { kind: Kind::Image, name, image: *image, folder, disk: None, guess: None }
+                Named { kind: Kind::Image, name, image: *image, folder, disk: None, guess: None, bases }
             }
             Some(Source::Disk(path)) => {
                 let (name, folder) = (path.display().to_string(), source::folder_of(&path));
-                let guess = guess(&inspect::look(&path, None, Depth::Start)?);
+                let guess = guess(&inspect::look(&inspect::open(&mut bases, &path)?, None, Depth::Start)?);
                 let image = source::assumed_image(Some(&guess));
-                Named { kind: Kind::Disk, name, image, folder, disk: Some(path), guess: Some(guess) }
+                Named { kind: Kind::Disk, name, image, folder, disk: Some(path), guess: Some(guess), bases }
             }
             None => {
                 let name =
                     args.kernel.as_ref().map(|kernel| kernel.display().to_string()).unwrap_or_default();
                 let (image, folder) = (source::assumed_image(None), PathBuf::from("."));
-                Named { kind: Kind::Kernel, name, image, folder, disk: None, guess: None }
+                Named { kind: Kind::Kernel, name, image, folder, disk: None, guess: None, bases }
             }
         })
     }
 
-    fn decide(&self, args: &Launch) -> Result<LaunchPlan, Failure> {
+    fn decide(&mut self, args: &Launch) -> Result<LaunchPlan, Failure> {
         let mappings = mappings::read(&args.block_device_mappings)?;
         let request = Request {
             host: this_computer()?,
@@ -131,12 +137,12 @@ impl Named {
     }
 
     /// What keeps the root volume from starting, before anybody waits for it.
-    fn look_at_root(&self, args: &Launch, launch: &LaunchPlan) -> Result<Vec<Warning>, Failure> {
+    fn look_at_root(&mut self, args: &Launch, launch: &LaunchPlan) -> Result<Vec<Warning>, Failure> {
         let Some(PlannedVolume { source: Some(file), size_gib, .. }) = launch.volumes.first() else {
             return Ok(Vec::new());
         };
         let bytes = size_gib.map(|gib| u64::from(gib) << 30);
-        let contents = inspect::look(file, bytes, Depth::Start)?;
+        let contents = inspect::look(&inspect::open(&mut self.bases, file)?, bytes, Depth::Start)?;
         // Of a disk that no image describes, the assumed image claims what was guessed.
         let mut claims = Claims::from(&self.image);
         claims.boot_mode = args.boot_mode.map(|mode| mode.to_string()).or(claims.boot_mode);
@@ -149,7 +155,7 @@ impl Named {
         Ok(errors.map(warning).collect())
     }
 
-    fn find_snapshots(&self, args: &Launch, volumes: &mut [PlannedVolume]) -> Result<(), Failure> {
+    fn find_snapshots(&mut self, args: &Launch, volumes: &mut [PlannedVolume]) -> Result<(), Failure> {
         let assumed = |id: &&str| self.disk.is_some() && *id == ASSUMED_SNAPSHOT;
         let ids = volumes.iter().filter_map(|volume| volume.snapshot_id.as_deref());
         let ids: Vec<_> = ids.filter(|id| !assumed(id)).collect();
@@ -166,10 +172,11 @@ impl Named {
                 (Some(_), Some(disk)) if volume.root => disk.clone(),
                 (Some(id), _) => snapshots::find(id, &places)?,
             };
-            let base = ami_run_storage::Base::open(&file).map_err(|cause| {
+            let base = self.bases.open(&file).map_err(|cause| {
                 unusable(&format!("{} as volume {}", file.display(), volume.device_name), &cause)
             })?;
-            volume.found(file, base.size()).map_err(|refusal| source::refuse_launch(&self.name, &refusal))?;
+            let size = base.size();
+            volume.found(file, size).map_err(|refusal| source::refuse_launch(&self.name, &refusal))?;
             if self.disk.is_some() && volume.root {
                 // The file is all that there is: its snapshot has no name.
                 volume.snapshot_id = None;
@@ -277,13 +284,13 @@ impl Plan {
     }
 
     /// Every file that this launch reads and must not write.
-    pub(crate) fn inputs(&self) -> Vec<&Path> {
-        let mut all: Vec<&Path> = self.launch.volumes.iter().filter_map(|v| v.source.as_deref()).collect();
+    pub(crate) fn inputs(&self) -> Vec<PathBuf> {
+        let mut all = self.bases.files();
         match &self.start {
-            Start::Firmware(file) => all.extend(file.as_deref()),
+            Start::Firmware(file) => all.extend(file.clone()),
             Start::Kernel { kernel, initrd, .. } => {
-                all.push(kernel);
-                all.extend(initrd.as_deref());
+                all.push(kernel.clone());
+                all.extend(initrd.clone());
             }
         }
         all

@@ -6,10 +6,8 @@ use crate::values::SnapshotFile;
 use ami_run_image::{Image, Snapshot, code, is_snapshot_id};
 use std::path::{Component, Path, PathBuf};
 
-/// What a raw disk file beside image.json may be called.
-const RAW: [&str; 2] = ["raw", "img"];
-/// Formats whose files are known to lie there, but that cannot be read yet.
-const LATER: [&str; 3] = ["qcow2", "vmdk", "vhd"];
+/// What a disk file beside image.json may be called, the first that is there wins. What it is, its content tells.
+const EXTENSIONS: [&str; 8] = ["raw", "img", "qcow2", "vmdk", "vhd", "raw.xz", "raw.gz", "raw.zst"];
 
 /// Where snapshots are looked for.
 #[derive(Clone, Copy, Debug)]
@@ -39,15 +37,9 @@ pub(crate) fn find(id: &str, places: &Places<'_>) -> Result<PathBuf, Failure> {
         return listed_file(id, Path::new(file), places);
     }
     let beside = |extension: &&str| places.folder.join(format!("{id}.{extension}"));
-    let raw: Vec<_> = RAW.iter().map(beside).collect();
     // A file that is there but cannot be opened is found: opening it tells why.
-    if let Some(found) = raw.iter().find(|path| path.symlink_metadata().is_ok()) {
-        return Ok(found.clone());
-    }
-    if let Some(other) = LATER.iter().map(beside).find(|path| path.is_file()) {
-        return Err(unsupported(id, &other));
-    }
-    Err(nowhere(id, &raw, places.image))
+    let found = EXTENSIONS.iter().map(beside).find(|path| path.symlink_metadata().is_ok());
+    found.ok_or_else(|| nowhere(id, &beside(&"raw"), places.image))
 }
 
 /// A file that image.json names: whoever wrote it chooses what the guest can read, so only from its own folder.
@@ -74,24 +66,24 @@ fn listed_file(id: &str, file: &Path, places: &Places<'_>) -> Result<PathBuf, Fa
 }
 
 /// Where it was looked for, and how to get it.
-fn nowhere(id: &str, places: &[PathBuf], image: &Image) -> Failure {
+fn nowhere(id: &str, raw: &Path, image: &Image) -> Failure {
     let message = format!("no disk file holds snapshot {id}");
     let mut failure = Failure::new(Code::Refused, message);
     failure = failure.ec2(code::INVALID_SNAPSHOT_NOT_FOUND, format!("The snapshot '{id}' does not exist."));
-    failure.causes = places.iter().map(|path| format!("there is no {}", path.display())).collect();
+    let others: Vec<_> = EXTENSIONS.iter().skip(1).map(|extension| format!(".{extension}")).collect();
+    failure.causes = vec![format!("there is no {}, nor one of {}", raw.display(), others.join(", "))];
     if image.product_codes.as_ref().is_some_and(|codes| !codes.is_empty()) {
         return failure.hint(format!(
             "the image is from the Marketplace, whose snapshots cannot be downloaded; --snapshot {id}=FILE names a \
              disk file that you have"
         ));
     }
-    let to = places.first().map_or(PathBuf::from(id), Clone::clone);
     let image = image.image_id.as_deref().unwrap_or("ami-…");
     failure.hint(format!(
         "`coldsnap download {id} {}` gets it from your account; --snapshot {id}=FILE names another file.\n\
          If the download is denied, the snapshot is not yours: `aws ec2 copy-image --source-image-id {image}` makes a \
          copy that is, or launch the image once and take `aws ec2 create-snapshot` of its volume",
-        to.display()
+        raw.display()
     ))
 }
 
@@ -113,16 +105,6 @@ pub(crate) fn check(given: &[SnapshotFile], known: &[&str]) -> Result<(), Failur
         seen.push(id);
     }
     Ok(())
-}
-
-fn unsupported(id: &str, found: &Path) -> Failure {
-    let raw = found.with_extension("raw");
-    let message = format!("snapshot {id} is in {}, a format that is not supported yet", found.display());
-    Failure::new(Code::Refused, message).hint(format!(
-        "make a raw disk file of it: qemu-img convert -O raw {} {}",
-        found.display(),
-        raw.display()
-    ))
 }
 
 #[cfg(test)]
@@ -149,15 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn the_option_wins_over_the_folder_and_raw_over_img() {
+    fn the_option_wins_over_the_folder_and_raw_over_others() {
         let folder = tempfile::tempdir().unwrap();
         let look = |given: &[SnapshotFile]| look("snap-1", given, &Image::default(), folder.path()).unwrap();
-        let img = folder.path().join("snap-1.img");
-        std::fs::write(&img, "").unwrap();
-        assert_eq!(look(&[]), img);
-        let raw = folder.path().join("snap-1.raw");
-        std::fs::write(&raw, "").unwrap();
-        assert_eq!(look(&[given("snap-2", "y")]), raw);
+        for extension in ["raw.zst", "raw.gz", "raw.xz", "vhd", "vmdk", "qcow2", "img", "raw"] {
+            let file = folder.path().join(format!("snap-1.{extension}"));
+            std::fs::write(&file, "").unwrap();
+            assert_eq!(look(&[given("snap-2", "y")]), file);
+        }
         assert_eq!(look(&[given("snap-1", "x")]), PathBuf::from("x"));
     }
 
@@ -191,8 +172,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let image = Image { image_id: Some("ami-1".to_owned()), ..Image::default() };
         let told = look("snap-1", &[], &image, folder.path()).unwrap_err();
-        assert_eq!((told.causes.len(), told.ec2.unwrap().code), (2, "InvalidSnapshot.NotFound"));
-        assert!(told.causes[1].ends_with("/snap-1.img"), "{:?}", told.causes);
+        assert_eq!((told.causes.len(), told.ec2.unwrap().code), (1, "InvalidSnapshot.NotFound"));
+        assert!(told.causes[0].contains("/snap-1.raw, nor one of .img, .qcow2, "), "{:?}", told.causes);
         let hint = told.hint.unwrap();
         for way in ["coldsnap download snap-1 ", "copy-image --source-image-id ami-1", "create-snapshot"] {
             assert!(hint.contains(way), "{hint}");
@@ -200,9 +181,6 @@ mod tests {
         let sold = Image { product_codes: Some(vec![Default::default()]), ..image };
         let hint = look("snap-1", &[], &sold, folder.path()).unwrap_err().hint.unwrap();
         assert!(hint.contains("Marketplace") && !hint.contains("coldsnap"), "{hint}");
-        std::fs::write(folder.path().join("snap-1.qcow2"), "").unwrap();
-        let told = look("snap-1", &[], &sold, folder.path()).unwrap_err();
-        assert!(told.hint.unwrap().contains("qemu-img convert -O raw "));
     }
 
     #[test]

@@ -151,7 +151,7 @@ fn refuse_kind(path: &Path, what: &str) -> Failure {
     } else if inside.is_file() {
         failure.hint(format!("did you mean {}?", inside.display()))
     } else {
-        failure.hint("name an image.json or a raw disk file")
+        failure.hint("name an image.json or a disk file")
     }
 }
 

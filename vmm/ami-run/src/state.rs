@@ -1,4 +1,4 @@
-//! The state folder: where images, snapshots and instances will be kept. No launch uses it yet.
+//! The state folder: where images, snapshots and instances will be kept, and what was taken out of disk files is.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -5,13 +5,15 @@
 
 use crate::console::{Screen, terminal};
 use crate::failure::Failure;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Back to the line's start, and nothing on it (ECMA-48: EL).
+const REPLACE: &str = "\r\u{1b}[K";
 /// How long somebody who reads standard error slowly is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -22,6 +24,9 @@ static STANDARD_ERROR: Mutex<Option<Screen>> = Mutex::new(None);
 
 /// Whether the guest has left off in the middle of a line, where status lines go too.
 static MID_LINE: AtomicBool = AtomicBool::new(false);
+
+/// Whether the last line on the terminal may be written over.
+static PASSING: AtomicBool = AtomicBool::new(false);
 
 /// When the command started; the first call says when that was.
 pub(crate) fn start() -> Instant {
@@ -50,6 +55,24 @@ pub(crate) fn log_warnings() {
 pub(crate) fn status(phase: &str, text: &str) {
     let seconds = start().elapsed().as_secs_f64();
     say(&format!("{phase:<9}  {}  {seconds:.1}s", clean(text)));
+}
+
+/// True if [`passing`] lines replace each other.
+pub(crate) fn can_replace() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// A status line that stands until the next line of any kind; without a terminal it stands like others.
+pub(crate) fn passing(phase: &str, text: &str) {
+    if !can_replace() {
+        return status(phase, text);
+    }
+    let line = format!("{phase:<9}  {}  {:.1}s", clean(text), start().elapsed().as_secs_f64());
+    let before = if PASSING.swap(true, Ordering::Relaxed) { REPLACE } else { "" };
+    with_standard_error(|screen| {
+        screen.show(format!("{before}{line}").as_bytes());
+        screen.finish(PATIENCE);
+    });
 }
 
 /// A line that stands by itself.
@@ -100,7 +123,12 @@ pub(crate) fn console_showed(last: u8) {
 /// Several lines stand below each other, also on a terminal in raw mode.
 fn say(text: &str) {
     let end = if terminal::is_raw() { "\r\n" } else { "\n" };
-    let before = if MID_LINE.swap(false, Ordering::Relaxed) { end } else { "" };
+    let mid_line = MID_LINE.swap(false, Ordering::Relaxed);
+    let before = match PASSING.swap(false, Ordering::Relaxed) {
+        true => REPLACE,
+        false if mid_line => end,
+        false => "",
+    };
     let line = format!("{before}{}{end}", text.replace('\n', end));
     with_standard_error(|screen| {
         // Who has not read what was said before is not waited for again.

@@ -124,15 +124,6 @@ pub(super) fn container(path: &Path, head: &[u8]) -> Option<Foreign> {
         .then_some(Foreign { format: "a part of an instance-store bundle", advice: BUNDLE })
 }
 
-/// For who reads nothing but raw disks: a format that is not raw.
-pub(crate) fn foreign(head: &[u8], tail: &[u8]) -> Option<Foreign> {
-    match tell(head, tail) {
-        Ok(Format::Raw) => None,
-        Ok(format) => Some(Foreign { format: format.name(), advice: CONVERT }),
-        Err(foreign) => Some(foreign),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,7 @@ Examples:
   ami-run image.json
         launch an image that `aws ec2 describe-images` described, with its snapshots
         in snap-….raw beside it
-  ami-run disk.raw
+  ami-run debian-12-genericcloud-amd64.qcow2
         launch a disk that no image describes
   ami-run image.json --wait-for console:login: --timeout 5m --console-log console.log
         exit 0 when the guest asks for a login, 5 when it has not after five minutes
@@ -86,10 +86,11 @@ impl DiskInterface {
     after_long_help = epilogue(),
 )]
 pub(crate) struct Launch {
-    /// What to launch: an image.json, - for one on standard input, or a raw disk file
+    /// What to launch: an image.json, - for one on standard input, or a disk file
     ///
     /// image.json is what `aws ec2 describe-images --output json` prints. A disk file is taken for
-    /// what is on it, and launched with this root volume only.
+    /// what is on it, and launched with this root volume only. It may be raw, qcow2, VMDK or VHD, or
+    /// raw and compressed by xz, gzip or zstd; it is never changed.
     #[arg(value_name = "IMAGE", required_unless_present = "kernel")]
     pub(crate) image: Option<PathBuf>,
 
@@ -102,7 +103,7 @@ pub(crate) struct Launch {
     #[arg(long, value_name = "SIZE", value_parser = values::memory, help_heading = "Machine")]
     pub(crate) memory: Option<u64>,
 
-    /// The disk file that holds a snapshot (repeatable); otherwise snap-….raw or snap-….img beside image.json
+    /// The disk file that holds a snapshot (repeatable); otherwise snap-….raw beside image.json, or .img, .qcow2, .vmdk, .vhd, .raw.xz, .raw.gz, .raw.zst
     #[arg(long = "snapshot", value_name = "SNAP=FILE", value_parser = values::snapshot)]
     #[arg(help_heading = "Machine")]
     pub(crate) snapshots: Vec<SnapshotFile>,

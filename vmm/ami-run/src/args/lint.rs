@@ -23,7 +23,7 @@ Exit codes:
 #[derive(Parser, Debug)]
 #[command(name = "ami-run image lint", no_binary_name = true, max_term_width = 100, after_help = EPILOGUE)]
 pub(crate) struct Lint {
-    /// What to look at: an image.json, - for one on standard input, or a raw disk file
+    /// What to look at: an image.json, - for one on standard input, or a disk file
     #[arg(value_name = "IMAGE")]
     pub(crate) image: PathBuf,
 
@@ -31,7 +31,7 @@ pub(crate) struct Lint {
     #[arg(long, value_name = "AMI")]
     pub(crate) image_id: Option<String>,
 
-    /// The disk file that holds a snapshot (repeatable); otherwise snap-….raw or snap-….img beside image.json
+    /// The disk file that holds a snapshot (repeatable); otherwise snap-….raw beside image.json, or another as for a launch
     #[arg(long = "snapshot", value_name = "SNAP=FILE", value_parser = values::snapshot)]
     pub(crate) snapshots: Vec<SnapshotFile>,
 
