@@ -116,9 +116,15 @@ impl Gate {
 }
 
 impl Pass {
+    /// Whether the thread may begin something: the gate is open, and it was not recalled. Never waits.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.gate.position.load(Ordering::Acquire) == OPEN && !self.is_recalled()
+    }
+
     /// Asked before each piece of work. Waits while the gate is closed.
     pub fn next(&self) -> Turn {
-        if self.gate.position.load(Ordering::Acquire) == OPEN && !self.is_recalled() {
+        if self.is_good() {
             return Turn::Go;
         }
         if self.stand(|position| position == OPEN) { Turn::Resume } else { Turn::End }
@@ -175,12 +181,9 @@ impl Recall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::irq::fake::spawn;
     use std::sync::atomic::AtomicU64;
     use std::thread::{self, JoinHandle};
-
-    fn spawn(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-        thread::Builder::new().name("test".to_owned()).spawn(work).unwrap()
-    }
 
     /// A thread that counts, and sleeps after each step until it is woken.
     fn counter(gate: &Arc<Gate>, steps: &Arc<AtomicU64>) -> (JoinHandle<()>, Recall) {

@@ -21,6 +21,7 @@
 pub mod bus;
 pub mod cmos;
 pub mod console;
+mod disk;
 pub mod fw_cfg;
 pub mod gate;
 pub mod irq;
@@ -31,3 +32,4 @@ pub mod power;
 pub mod serial;
 pub mod trace;
 pub mod virtio;
+mod worker;

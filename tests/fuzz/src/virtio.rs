@@ -3,7 +3,9 @@
 use crate::host;
 use crate::input::Input;
 use ami_run_memory::{Gpa, Memory};
+use ami_run_models::irq::Bell;
 use ami_run_models::virtio::{Block, Broken, Chain, Handler, Kind, Ring, Rng, Setup, Used};
+use std::sync::OnceLock;
 
 const RAM: u64 = 0x8000;
 const TABLE: u64 = 0x1000;
@@ -103,13 +105,25 @@ impl Play<'_> {
     }
 
     fn ring(&mut self) -> Option<()> {
+        let mut served = Ok(true);
         for _ in 0..BATCHES {
-            if !self.ring.serve(|| ()).ok()? {
-                break;
+            if matches!(served, Ok(true)) {
+                served = self.ring.serve(true, || ());
             }
         }
-        Some(())
+        // What was begun ends, in a broken ring too.
+        while !self.ring.is_idle() {
+            self.ring.wait(silence()).expect("a queue to wait for");
+            served = served.and(self.ring.serve(false, || ()));
+        }
+        served.is_ok().then_some(())
     }
+}
+
+/// A bell that nobody rings.
+fn silence() -> &'static Bell {
+    static SILENCE: OnceLock<Bell> = OnceLock::new();
+    SILENCE.get_or_init(|| Bell::new().expect("an event"))
 }
 
 #[cfg(test)]

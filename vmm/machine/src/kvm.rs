@@ -2,7 +2,7 @@
 
 use crate::{MAX_CPUS, MachineError};
 use ami_run_memory::Slot;
-use ami_run_models::irq::{Doorbell, Hypervisor, Message, Vector};
+use ami_run_models::irq::{Bell, Doorbell, Hypervisor, Message, Vector};
 use ami_run_models::trace::{Kinds, Trace};
 use kvm_bindings::{
     KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
@@ -12,6 +12,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VcpuFd, VmFd};
 use parking_lot::Mutex;
 use std::io;
+use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
@@ -157,6 +158,14 @@ fn pin(gsi: u32, irqchip: u32, pin: u32) -> kvm_irq_routing_entry {
     entry
 }
 
+/// The bell as kvm-ioctls takes events: another descriptor of the same one, for the time of a call.
+#[expect(unsafe_code, reason = "an event from its descriptor")]
+fn event(bell: &Bell) -> io::Result<EventFd> {
+    let descriptor = bell.as_fd().try_clone_to_owned()?.into_raw_fd();
+    // SAFETY: it is open, an eventfd, and this process's alone to close.
+    Ok(unsafe { EventFd::from_raw_fd(descriptor) })
+}
+
 impl Hypervisor for Vm {
     fn set_line(&self, gsi: u32, level: bool) {
         if let Some(trace) = &self.trace {
@@ -193,11 +202,15 @@ impl Hypervisor for Vm {
     }
 
     fn attach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
-        Ok(self.fd.register_ioevent(&bell.event, &IoEventAddress::Mmio(bell.address), NoDatamatch)?)
+        Ok(self.fd.register_ioevent(&event(&bell.bell)?, &IoEventAddress::Mmio(bell.address), NoDatamatch)?)
     }
 
     fn detach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
-        Ok(self.fd.unregister_ioevent(&bell.event, &IoEventAddress::Mmio(bell.address), NoDatamatch)?)
+        Ok(self.fd.unregister_ioevent(
+            &event(&bell.bell)?,
+            &IoEventAddress::Mmio(bell.address),
+            NoDatamatch,
+        )?)
     }
 }
 

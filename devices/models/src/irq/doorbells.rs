@@ -1,6 +1,7 @@
 //! The doorbells of one device: which of them the hypervisor answers now, and where they hang.
 
-use super::{Doorbell, Hypervisor};
+use super::{Bell, Doorbell, Hypervisor};
+use ami_run_memory::Range;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -17,12 +18,22 @@ impl Doorbells {
         Doorbells { name: name.to_owned(), hypervisor, hung: Mutex::default() }
     }
 
-    /// Takes down what `wanted` does not name, and hangs what it does. It is asked with the lock held, so that of
-    /// two vCPUs the later one sees what the earlier one did.
-    pub(crate) fn hang(&self, wanted: impl FnOnce() -> Vec<Doorbell>) {
+    /// Hangs the bells at their distances from where the device's BAR is decoded, if it is, and takes down every
+    /// other. Both are asked with the lock held, so that of two vCPUs the later one sees what the earlier one did.
+    pub(crate) fn hang(
+        &self,
+        bar: impl FnOnce() -> Option<Range>,
+        bells: impl FnOnce() -> Vec<(u64, Arc<Bell>)>,
+    ) {
         let mut hung = self.hung.lock();
-        let wanted = wanted();
-        let same = |a: &Doorbell, b: &Doorbell| a.address == b.address && Arc::ptr_eq(&a.event, &b.event);
+        let wanted: Vec<Doorbell> = match bar() {
+            Some(bar) => bells()
+                .into_iter()
+                .map(|(distance, bell)| Doorbell { address: bar.start.saturating_add(distance), bell })
+                .collect(),
+            None => Vec::new(),
+        };
+        let same = |a: &Doorbell, b: &Doorbell| a.address == b.address && Arc::ptr_eq(&a.bell, &b.bell);
         hung.retain(|bell| {
             let stays = wanted.iter().any(|other| same(bell, other));
             if !stays && let Err(cause) = self.hypervisor.detach_doorbell(bell) {
@@ -47,23 +58,26 @@ impl Doorbells {
 mod tests {
     use super::super::fake::Recorder;
     use super::*;
-    use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
     #[test]
     fn bells_follow_what_is_wanted_and_stay_where_they_are_if_they_can() {
         let recorder = Arc::new(Recorder::default());
         let bells = Doorbells::new("device", recorder.clone());
-        let [a, b] = [0, 1].map(|_| Arc::new(EventFd::new(EFD_NONBLOCK).unwrap()));
-        let bell = |address, event: &Arc<EventFd>| Doorbell { address, event: Arc::clone(event) };
-        bells.hang(|| vec![bell(8, &a), bell(16, &b)]);
+        let [a, b] = [0, 1].map(|_| Arc::new(Bell::new().unwrap()));
+        let bar = || Some(Range::new(8, 24));
+        let at = |distance, bell: &Arc<Bell>| (distance, Arc::clone(bell));
+        bells.hang(bar, || vec![at(0, &a), at(8, &b)]);
         assert_eq!(recorder.bells(), [8, 16]);
-        // The events change places: both must come down before one goes up.
-        bells.hang(|| vec![bell(8, &b), bell(16, &a)]);
+        // The bells change places: both must come down before one goes up.
+        bells.hang(bar, || vec![at(0, &b), at(8, &a)]);
         assert!(recorder.ring(8));
-        assert_eq!((a.read().ok(), b.read().ok()), (None, Some(1)));
-        bells.hang(|| vec![bell(16, &a)]);
+        assert_eq!((a.take(), b.take(), b.take()), (false, true, false));
+        bells.hang(bar, || vec![at(8, &a)]);
         assert_eq!((recorder.bells(), recorder.ring(8)), (vec![16], false));
-        bells.hang(Vec::new);
+        bells.hang(|| None, || vec![at(8, &a)]);
+        assert!(recorder.bells().is_empty(), "nothing is decoded");
+        bells.hang(bar, || vec![at(0, &a)]);
+        bells.hang(bar, Vec::new);
         assert!(recorder.bells().is_empty());
     }
 }

@@ -1,13 +1,43 @@
 //! A hypervisor for tests: it writes down what it is told, and gives events as it would deliver them.
 
-use super::{Doorbell, Hypervisor, Message, Vector};
+use super::{Doorbell, Hypervisor, Lines, Message, Vector};
+use crate::gate::Gate;
+use crate::pci::Wiring;
+use ami_run_memory::{Memory, Range};
 use parking_lot::Mutex;
 use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// The first GSI of messages.
 const FIRST: usize = 24;
+
+/// Where the one device of a test is, and the interrupt that its INTA, link D, is routed to.
+pub(crate) const SLOT: u8 = 4;
+pub(crate) const LINE: u32 = 11;
+
+/// A machine for one device.
+pub(crate) struct Machine {
+    pub(crate) memory: Memory,
+    pub(crate) host: Arc<Recorder>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) wiring: Wiring,
+}
+
+impl Machine {
+    pub(crate) fn new(ram: u64) -> Machine {
+        let (memory, host) = (Memory::new(&[Range::new(0, ram)]).unwrap(), Arc::new(Recorder::default()));
+        let hypervisor: Arc<dyn Hypervisor> = host.clone();
+        let lines = Arc::new(Lines::new(Arc::clone(&hypervisor)));
+        lines.set_route(3, u8::try_from(LINE).unwrap());
+        let gate: Arc<Gate> = Arc::default();
+        let shared = Arc::clone(&gate);
+        let wiring = Wiring { memory: memory.clone(), hypervisor, lines, gate: shared, trace: None };
+        Machine { memory, host, gate, wiring }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
@@ -49,7 +79,7 @@ impl Recorder {
     pub(crate) fn ring(&self, address: u64) -> bool {
         let bells = self.bells.lock();
         let bell = bells.iter().find(|bell| bell.address == address);
-        bell.inspect(|bell| bell.event.write(1).unwrap()).is_some()
+        bell.inspect(|bell| bell.bell.ring()).is_some()
     }
 }
 
@@ -78,6 +108,11 @@ impl Hypervisor for Recorder {
         self.bells.lock().retain(|other| other.address != bell.address);
         Ok(())
     }
+}
+
+/// A thread beside the test's.
+pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new().name("test".to_owned()).spawn(work).unwrap()
 }
 
 /// Waits for what another thread does, for as long as the slowest machine takes.

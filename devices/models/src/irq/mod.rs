@@ -4,10 +4,12 @@
 //! PCI INTx, whose level does. Messages (MSI-X) go through one event a vector. Which GSI a PCI link reaches is the
 //! ISA bridge's PIRQ registers' say.
 
+mod bell;
 mod doorbells;
 #[cfg(test)]
 pub(crate) mod fake;
 
+pub use bell::Bell;
 pub(crate) use doorbells::Doorbells;
 
 use parking_lot::Mutex;
@@ -31,7 +33,7 @@ pub trait Hypervisor: Send + Sync + fmt::Debug {
     fn new_vector(&self) -> io::Result<Vector>;
     /// Sets what `gsi`'s event delivers.
     fn set_message(&self, gsi: u32, message: Message) -> io::Result<()>;
-    /// From now on a guest's write of any width at this address only signals the event.
+    /// From now on a guest's write of any width at this address only rings the bell.
     fn attach_doorbell(&self, bell: &Doorbell) -> io::Result<()>;
     fn detach_doorbell(&self, bell: &Doorbell) -> io::Result<()>;
 }
@@ -43,11 +45,11 @@ pub struct Vector {
     pub event: EventFd,
 }
 
-/// A guest-physical address whose writes become an event.
+/// A guest-physical address whose writes ring a bell.
 #[derive(Debug, Clone)]
 pub struct Doorbell {
     pub address: u64,
-    pub event: Arc<EventFd>,
+    pub bell: Arc<Bell>,
 }
 
 /// IOAPIC pins, and so GSIs of lines.

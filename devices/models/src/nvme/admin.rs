@@ -10,12 +10,13 @@ use super::ring::{Ring, ShadowPages, Side};
 use super::shared::Shared;
 use super::spec::{ALL_NAMESPACES, Answer, CQE, NAMESPACE, SQE, Sqe, Status, admin, halves};
 use super::submission::Submissions;
-use super::worker::Worker;
+use super::worker::QueueWork;
 use super::{identity, prp};
+use crate::irq::Bell;
+use crate::worker::Worker;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
 
 /// A feature is to be kept over a reset, in dword 10.
 const SAVE: u32 = 1 << 31;
@@ -32,6 +33,7 @@ pub(super) struct Live {
     features: Features,
     events: Events,
     shadows: Option<ShadowPages>,
+    /// Of the I/O submission queues that there are.
     workers: BTreeMap<u16, Worker>,
     /// Since the last look, I/O queues or their doorbells have come or gone.
     pub(super) doorbells_moved: bool,
@@ -70,6 +72,11 @@ impl Live {
         Arc::clone(&self.completions)
     }
 
+    /// Ends its threads, after the commands that they have begun.
+    pub(super) fn end(self) {
+        Worker::end(self.workers.into_values());
+    }
+
     pub(super) fn size(&self) -> u16 {
         self.ring.size()
     }
@@ -97,7 +104,7 @@ impl Live {
     }
 
     fn answer(&self, cid: u16, status: Status, result: u32) {
-        self.completions.post(&[Answer { cid, sq_id: 0, sq_head: self.head, status, result }]);
+        self.completions.post([Answer { cid, sq_id: 0, sq_head: self.head, status, result }]);
     }
 
     fn collect_events(&mut self, shared: &Shared) {
@@ -195,9 +202,8 @@ impl Live {
         let completions = shared.queues.lock().completions.get(&completions_id).map(Arc::clone);
         let completions = completions.ok_or(Status::COMPLETION_QUEUE_INVALID)?;
         let ring = self.new_ring(shared, command, SQE)?;
-        let kick = EventFd::new(EFD_CLOEXEC).map_err(|cause| shared.failed("doorbell", &cause))?;
+        let kick = Bell::new().map_err(|cause| shared.failed("doorbell", &cause))?;
         let queue = Arc::new(Submissions {
-            id,
             ring,
             memory: shared.memory.clone(),
             completions,
@@ -210,9 +216,11 @@ impl Live {
             queue.share(pages.of(id, Side::Tail));
         }
         let Shared { memory, volume, counters, write_through, .. } = shared;
-        let server =
-            Server::new(memory.clone(), volume.clone(), Arc::clone(counters), Arc::clone(write_through));
-        let worker = Worker::start(&shared.name, Arc::clone(&queue), server, &shared.gate);
+        let (counters, write_through) = (Arc::clone(counters), Arc::clone(write_through));
+        let server = Server::new(id, memory.clone(), volume.clone(), counters, write_through);
+        let (name, kick) = (format!("{}-q{id}", shared.name), Arc::clone(&queue.kick));
+        let work = QueueWork::new(Arc::clone(&queue), server);
+        let worker = Worker::start(name, kick, work, &shared.gate);
         let worker = worker.map_err(|cause| shared.failed("thread", &cause))?;
         self.workers.insert(id, worker);
         shared.queues.lock().submissions.insert(id, queue);
@@ -266,9 +274,10 @@ impl Live {
         for (id, queue) in queues.completions.iter().filter(|(id, _)| is_io_queue(**id)) {
             queue.share(pages.of(*id, Side::Head));
         }
+        let submissions = queues.submissions.clone();
         drop(queues);
-        for (id, worker) in &self.workers {
-            worker.queue().share(pages.of(*id, Side::Tail));
+        for (id, queue) in submissions {
+            queue.share(pages.of(id, Side::Tail));
         }
         self.doorbells_moved = true;
         Ok(DONE)

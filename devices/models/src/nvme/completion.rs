@@ -6,10 +6,10 @@
 use super::interrupt::Interrupts;
 use super::ring::{Ring, Shadow};
 use super::spec::Answer;
+use crate::irq::Bell;
 use ami_run_memory::{Gpa, Memory};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use vmm_sys_util::eventfd::EventFd;
 
 #[derive(Debug)]
 pub(super) struct Completions {
@@ -33,7 +33,7 @@ struct State {
     reserved: u16,
     shadow: Option<Shadow>,
     /// Who wants to know that there is room again.
-    starved: Vec<Arc<EventFd>>,
+    starved: Vec<Arc<Bell>>,
 }
 
 impl Completions {
@@ -82,9 +82,9 @@ impl Completions {
         self.ring.size().saturating_sub(1).saturating_sub(used).saturating_sub(state.reserved)
     }
 
-    /// Reserves places for up to `wanted` answers and says for how many. If for none, `kick` is signalled when the
+    /// Reserves places for up to `wanted` answers and says for how many. If for none, `kick` rings when the
     /// driver has made room.
-    pub(super) fn reserve(&self, wanted: u16, kick: Option<&Arc<EventFd>>) -> u16 {
+    pub(super) fn reserve(&self, wanted: u16, kick: Option<&Arc<Bell>>) -> u16 {
         let mut state = self.state.lock();
         self.refresh(&mut state);
         if let (0, Some(shadow)) = (self.room(&state), state.shadow) {
@@ -108,7 +108,7 @@ impl Completions {
     }
 
     /// Puts answers into places that were reserved for them, and interrupts the driver if it wants that.
-    pub(super) fn post(&self, answers: &[Answer]) {
+    pub(super) fn post(&self, answers: impl IntoIterator<Item = Answer>) {
         let mut state = self.state.lock();
         for answer in answers {
             let (at, phase) = (self.ring.at(state.tail), state.phase);
@@ -148,9 +148,7 @@ impl Completions {
         let starved = std::mem::take(&mut state.starved);
         drop(state);
         for kick in starved {
-            if let Err(cause) = kick.write(1) {
-                log::error!("a queue cannot be woken: {cause}");
-            }
+            kick.ring();
         }
         if self.vector.is_some() && self.interrupts.by_pin() {
             self.interrupts.settle();

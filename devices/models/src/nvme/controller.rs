@@ -11,12 +11,14 @@ use super::interrupt::Interrupts;
 use super::registers::{Ask, Registers, Transition};
 use super::shared::{Queues, Shared};
 use crate::bus::{Access, Effect, Width};
-use crate::irq::{Doorbell, Doorbells};
+use crate::disk::Volume;
+use crate::irq::Doorbells;
 use crate::pci::Wiring;
 use crate::pci::{Config, Function, MSIX_CAPABILITY, Msix};
 use ami_run_memory::Range;
-use ami_run_storage::{Op, Request, Volume};
+use ami_run_storage::{Completion, Op, Request};
 use parking_lot::Mutex;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -47,7 +49,7 @@ impl Nvme {
         volume: Volume,
         identity: Identity,
         wiring: Wiring,
-    ) -> std::io::Result<Arc<Nvme>> {
+    ) -> io::Result<Arc<Nvme>> {
         let msix = Arc::new(Msix::new(VECTORS, Arc::clone(&wiring.hypervisor), wiring.trace));
         let (config, msix_control) = config_space(&identity, &msix);
         let interrupts = Arc::new(Interrupts::new(Arc::clone(&msix), wiring.lines, slot));
@@ -143,22 +145,38 @@ impl Nvme {
     /// A controller reset (7.3.2): commands that were begun are ended, everything is forgotten.
     fn disable(&self, live: &mut Option<Live>) {
         *self.shared.queues.lock() = Queues::default();
-        *live = None;
+        if let Some(live) = live.take() {
+            live.end();
+        }
         self.shared.write_through.store(false, Ordering::SeqCst);
         self.shared.interrupts.reset();
         self.hang_bells();
         self.shared.registers.lock().reset();
     }
 
-    /// The driver is about to cut the power (7.6.2): what it wrote is made durable.
+    /// The driver is about to cut the power (7.6.2): what it wrote is made durable. If it cannot be, that is no
+    /// shutdown, and there is no completion to say so.
     fn shut_down(&self) {
-        let flush = Request { id: 0, op: Op::Flush, offset: 0, len: 0, durable: false, buffers: None };
-        let mut queue = self.shared.volume.queue();
-        queue.submit(&mut vec![flush]);
-        if let Err(cause) = queue.run_out(&mut Vec::new()) {
-            log::error!("{}: a flush cannot be waited for: {cause}", self.shared.name);
+        let flushed = self.flush().unwrap_or_else(|cause| {
+            log::error!("{}: cannot wait for its volume: {cause}", self.shared.name);
+            false
+        });
+        let mut registers = self.shared.registers.lock();
+        if flushed {
+            registers.set_shut_down();
+        } else {
+            registers.set_fatal();
         }
-        self.shared.registers.lock().set_shut_down();
+    }
+
+    /// Waits until what was written before is on stable storage; false: it is not.
+    fn flush(&self) -> io::Result<bool> {
+        let mut queue = self.shared.volume.queue();
+        let mut done: Vec<Completion> = Vec::new();
+        let flush = Request { id: 0, op: Op::Flush, offset: 0, len: 0, durable: false, buffers: None };
+        queue.submit(&mut vec![flush]);
+        queue.run_out(&mut done)?;
+        Ok(done.iter().any(|Completion { result, .. }| result.is_ok()))
     }
 
     fn doorbell(&self, offset: u64, value: u32) {
@@ -202,18 +220,13 @@ impl Nvme {
     /// Lets the hypervisor answer the doorbells of submission queues whose values are in guest memory: it doesn't
     /// tell what was written.
     fn hang_bells(&self) {
-        self.bells.hang(|| {
-            let base = self.config.lock().bar(0).map(|range| range.start);
+        let bells = || {
             let queues = self.shared.queues.lock();
-            let mut wanted = Vec::new();
-            if let (Some(base), true) = (base, queues.shadows) {
-                for (id, queue) in &queues.submissions {
-                    let address = base.saturating_add(DOORBELLS).saturating_add(u64::from(*id) << 3);
-                    wanted.push(Doorbell { address, event: Arc::clone(&queue.kick) });
-                }
-            }
-            wanted
-        });
+            let shared = queues.submissions.iter().filter(|_| queues.shadows);
+            let place = |id: u16| DOORBELLS.saturating_add(u64::from(id) << 3);
+            shared.map(|(id, queue)| (place(*id), Arc::clone(&queue.kick))).collect()
+        };
+        self.bells.hang(|| self.config.lock().bar(0), bells);
     }
 
     fn register_write(&self, offset: u64, value: u32) {

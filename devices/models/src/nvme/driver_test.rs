@@ -4,15 +4,12 @@
 use super::spec::{Cqe, Sqe};
 use super::{Identity, Nvme};
 use crate::bus::{Access, Width};
+use crate::disk::{Hold, Volume};
 use crate::gate::Gate;
-use crate::irq::fake::{Recorder, wait_until};
-use crate::irq::{Hypervisor, Lines};
+use crate::irq::fake::{LINE, Machine, Recorder, SLOT, wait_until};
 use crate::pci::Function;
-use crate::pci::Wiring;
-use ami_run_memory::{Gpa, Memory, Range};
-use ami_run_storage::{Base, Volume};
+use ami_run_memory::{Gpa, Memory};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
@@ -20,9 +17,6 @@ pub(super) const RAM: u64 = 16 << 20;
 pub(super) const BAR: u64 = 0xc010_0000;
 /// Sector n of the disk is full of the byte n.
 pub(super) const SECTORS: u64 = 8192;
-pub(super) const SLOT: u8 = 4;
-/// The interrupt that link D, slot 4's, is routed to.
-const LINE: u32 = 11;
 const QUEUES: u64 = 0x10_0000;
 pub(super) const LIST: u64 = 0x60_0000;
 pub(super) const DATA: u64 = 0x80_0000;
@@ -49,6 +43,8 @@ pub(super) struct Guest {
     pub(super) device: Arc<Nvme>,
     pub(super) host: Arc<Recorder>,
     pub(super) gate: Arc<Gate>,
+    /// What holds the disk's answers back.
+    pub(super) hold: Arc<Hold>,
     pairs: BTreeMap<u16, Pair>,
     shadows: bool,
 }
@@ -62,21 +58,11 @@ impl Guest {
     }
 
     pub(super) fn with(identity: Identity) -> Guest {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        let content: Vec<u8> = (0..SECTORS).flat_map(|sector| [sector.to_le_bytes()[0]; 512]).collect();
-        file.write_all(&content).unwrap();
-        let volume =
-            Volume::temporary(Base::open(file.path()).unwrap(), None, &std::env::temp_dir()).unwrap();
-        let memory = Memory::new(&[Range::new(0, RAM)]).unwrap();
-        let host = Arc::new(Recorder::default());
-        let hypervisor: Arc<dyn Hypervisor> = host.clone();
-        let lines = Arc::new(Lines::new(Arc::clone(&hypervisor)));
-        lines.set_route(3, u8::try_from(LINE).unwrap());
-        let gate: Arc<Gate> = Arc::default();
-        let wiring =
-            Wiring { memory: memory.clone(), hypervisor, lines, gate: Arc::clone(&gate), trace: None };
+        let volume = Volume::new(SECTORS, None);
+        let hold = Arc::clone(&volume.hold);
+        let Machine { memory, host, gate, wiring } = Machine::new(RAM);
         let device = Nvme::new("nvme", SLOT, volume, identity, wiring).unwrap();
-        let guest = Guest { memory, device, host, gate, pairs: BTreeMap::new(), shadows: false };
+        let guest = Guest { memory, device, host, gate, hold, pairs: BTreeMap::new(), shadows: false };
         guest.place_bar(BAR);
         guest
     }
@@ -191,8 +177,12 @@ impl Guest {
         pair.cid
     }
 
+    pub(super) fn tail(&self, id: u16) -> u16 {
+        self.pairs[&id].tail
+    }
+
     pub(super) fn ring_tail(&self, id: u16) {
-        self.ring(id, 0, self.pairs[&id].tail);
+        self.ring(id, 0, self.tail(id));
     }
 
     fn ring(&self, id: u16, side: u64, value: u16) {

@@ -3,8 +3,12 @@
 use super::prp;
 use super::spec::{ALL_NAMESPACES, Answer, DsmRange, NAMESPACE, Sqe, Status, io};
 use super::stats::Counters;
+use crate::disk::{Queue, Volume};
+use crate::irq::Bell;
 use ami_run_memory::Memory;
-use ami_run_storage::{Completion, Fault, Op, Queue, Request, SECTOR, Volume};
+use ami_run_storage::{Completion, Fault, Op, Request, SECTOR};
+use slab::Slab;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -16,9 +20,11 @@ const DEALLOCATE: u32 = 1 << 25;
 /// Deallocate of Dataset Management, in dword 11; what else is there are hints.
 const DSM_DEALLOCATE: u32 = 1 << 2;
 
-/// The working side of a queue: commands are begun, and all that were are finished at once.
+/// The working side of a queue: commands are begun, and each is answered when it is finished.
 #[derive(Debug)]
 pub(super) struct Server {
+    /// Of the submission queue.
+    id: u16,
     memory: Memory,
     volume: Volume,
     queue: Queue,
@@ -27,27 +33,32 @@ pub(super) struct Server {
     write_through: Arc<AtomicBool>,
     batch: Vec<Request>,
     done: Vec<Completion>,
-    open: Vec<Open>,
+    /// Commands at work. A command's place here is the number of its requests.
+    open: Slab<Open>,
     answers: Vec<Answer>,
-    since: Instant,
 }
 
-/// A command at work. Its place in the list is the number of its requests.
 #[derive(Debug)]
 struct Open {
-    answer: Answer,
+    cid: u16,
     op: Op,
     bytes: u64,
+    /// Its requests that are not finished yet, and what the last one of them that failed came to.
+    left: usize,
+    status: Status,
+    since: Instant,
 }
 
 impl Server {
     pub(super) fn new(
+        id: u16,
         memory: Memory,
         volume: Volume,
         counters: Arc<Counters>,
         write_through: Arc<AtomicBool>,
     ) -> Server {
         Server {
+            id,
             memory,
             queue: volume.queue(),
             volume,
@@ -55,57 +66,83 @@ impl Server {
             write_through,
             batch: Vec::new(),
             done: Vec::new(),
-            open: Vec::new(),
+            open: Slab::new(),
             answers: Vec::new(),
-            since: Instant::now(),
         }
     }
 
-    /// Takes a command; the head of its queue is `sq_head` now.
-    pub(super) fn begin(&mut self, sq_id: u16, sq_head: u16, command: &Sqe) {
-        if self.open.is_empty() {
-            self.since = Instant::now();
-        }
-        let cid = command.cid.get();
-        let id = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
-        let before = self.batch.len();
-        let (status, op, bytes) = match self.decode(id, command) {
-            Ok((op, bytes)) => (Status::SUCCESS, op, bytes),
-            Err(status) => {
-                self.batch.truncate(before);
-                (status, Op::Flush, 0)
+    /// How many commands are at work.
+    pub(super) fn open(&self) -> u16 {
+        u16::try_from(self.open.len()).unwrap_or(u16::MAX)
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_idle()
+    }
+
+    pub(super) fn wait(&mut self, bell: &Bell) -> std::io::Result<bool> {
+        self.queue.wait(bell.as_fd())
+    }
+
+    /// Begins these commands.
+    pub(super) fn begin(&mut self, commands: impl Iterator<Item = Sqe>) {
+        let since = Instant::now();
+        for command in commands {
+            let cid = command.cid.get();
+            let before = self.batch.len();
+            let id = u32::try_from(self.open.vacant_key()).unwrap_or(u32::MAX);
+            let decoded = self.decode(id, &command);
+            let left = self.batch.len().saturating_sub(before);
+            match decoded {
+                Ok((op, bytes)) if left > 0 => {
+                    self.open.insert(Open { cid, op, bytes, left, status: Status::SUCCESS, since });
+                    self.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(_) => self.answer(cid, Status::SUCCESS),
+                Err(status) => {
+                    self.batch.truncate(before);
+                    self.answer(cid, status);
+                }
             }
-        };
-        let answer = Answer { cid, sq_id, sq_head, status, result: 0 };
-        self.open.push(Open { answer, op, bytes });
-        self.counters.in_flight.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Carries out all that was begun, and gives the answers.
-    pub(super) fn finish(&mut self) -> &[Answer] {
-        self.answers.clear();
+        }
         self.queue.submit(&mut self.batch);
-        if let Err(cause) = self.queue.run_out(&mut self.done) {
-            log::error!("a disk's queue cannot wait: {cause}");
+    }
+
+    fn answer(&mut self, cid: u16, status: Status) {
+        self.answers.push(Answer { cid, sq_id: self.id, sq_head: 0, status, result: 0 });
+    }
+
+    /// Answers to the commands that were finished since the last look, in any order. The head of their queue is
+    /// `sq_head` now. Never waits.
+    pub(super) fn reap(&mut self, sq_head: u16) -> std::vec::Drain<'_, Answer> {
+        self.queue.reap(&mut self.done);
+        let mut done = std::mem::take(&mut self.done);
+        for Completion { id, result } in done.drain(..) {
+            self.finish(usize::try_from(id).unwrap_or(usize::MAX), result);
         }
-        for Completion { id, result } in self.done.drain(..) {
-            let open = usize::try_from(id).ok().and_then(|id| self.open.get_mut(id));
-            if let (Some(open), Err(fault)) = (open, result) {
-                open.answer.status = status_of(open.op, fault);
-            }
+        self.done = done;
+        self.answers.iter_mut().for_each(|answer| answer.sq_head = sq_head);
+        self.answers.drain(..)
+    }
+
+    /// A request of a command is finished; the command is when all of its requests are.
+    fn finish(&mut self, place: usize, result: Result<(), Fault>) {
+        let Some(open) = self.open.get_mut(place) else { return };
+        if let Err(fault) = result {
+            open.status = status_of(open.op, fault);
         }
-        let time = self.since.elapsed();
-        let count = u64::try_from(self.open.len()).unwrap_or(0);
-        for Open { answer, op, bytes } in self.open.drain(..) {
-            match op {
-                Op::Read if answer.status == Status::SUCCESS => self.counters.reads.count(bytes, time),
-                Op::Write if answer.status == Status::SUCCESS => self.counters.writes.count(bytes, time),
-                _ => (),
-            }
-            self.answers.push(answer);
+        open.left = open.left.saturating_sub(1);
+        if open.left > 0 {
+            return;
         }
-        self.counters.in_flight.fetch_sub(count, Ordering::Relaxed);
-        &self.answers
+        let Open { cid, op, bytes, status, since, .. } = self.open.remove(place);
+        self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+        match op {
+            Op::Read if status == Status::SUCCESS => self.counters.reads.count(bytes, since.elapsed()),
+            Op::Write if status == Status::SUCCESS => self.counters.writes.count(bytes, since.elapsed()),
+            _ => (),
+        }
+        self.answer(cid, status);
     }
 
     /// Turns a command into requests numbered `id`. Says what it is, and how many bytes it moves.

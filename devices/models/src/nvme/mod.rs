@@ -25,6 +25,8 @@ mod worker;
 #[cfg(test)]
 mod driver_test;
 #[cfg(test)]
+mod flight_test;
+#[cfg(test)]
 mod hostile_test;
 #[cfg(test)]
 mod init_test;

@@ -4,21 +4,20 @@
 use super::completion::Completions;
 use super::ring::{Ring, Shadow};
 use super::spec::Sqe;
+use crate::irq::Bell;
 use ami_run_memory::Memory;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use vmm_sys_util::eventfd::EventFd;
 
 #[derive(Debug)]
 pub(super) struct Submissions {
-    pub(super) id: u16,
     pub(super) ring: Ring,
     pub(super) memory: Memory,
     pub(super) completions: Arc<Completions>,
     pub(super) completions_id: u16,
     /// Wakes the thread.
-    pub(super) kick: Arc<EventFd>,
+    pub(super) kick: Arc<Bell>,
     /// What the doorbell register was told last.
     pub(super) tail: AtomicU16,
     pub(super) shadow: Mutex<Option<Shadow>>,
@@ -33,20 +32,14 @@ impl Submissions {
         }
         *shadow = Some(new);
         drop(shadow);
-        self.wake();
-    }
-
-    pub(super) fn wake(&self) {
-        if let Err(cause) = self.kick.write(1) {
-            log::error!("a queue cannot be woken: {cause}");
-        }
+        self.kick.ring();
     }
 
     /// The doorbell register was written. Says whether its value can be.
     pub(super) fn ring(&self, value: u32) -> bool {
         let Some(tail) = self.ring.index(value) else { return false };
         self.tail.store(tail, Ordering::Release);
-        self.wake();
+        self.kick.ring();
         true
     }
 

@@ -1,78 +1,70 @@
-//! The thread of an I/O submission queue: it exists while the queue does, and sleeps on its doorbell.
+//! What the thread of an I/O submission queue works on: commands are taken while there is room for them at work and
+//! in their completion queue, and answered as they are finished, in any order.
 
 use super::io::Server;
 use super::submission::Submissions;
-use crate::gate::{Gate, Pass, Recall, Turn};
+use crate::irq::Bell;
+use crate::worker::Work;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-/// The most commands that are taken at once: what they need of the host's memory has a bound.
-const BATCH: u16 = 64;
+/// The most commands of a queue that are at work at once: what they need of the host's memory has a bound.
+const DEPTH: u16 = 64;
 
-#[derive(Debug)]
-pub(super) struct Worker {
-    recall: Recall,
+pub(super) struct QueueWork {
     queue: Arc<Submissions>,
-    thread: Option<JoinHandle<()>>,
+    server: Server,
+    /// The next command to take.
+    head: u16,
 }
 
-impl Worker {
-    pub(super) fn start(
-        name: &str,
-        queue: Arc<Submissions>,
-        server: Server,
-        gate: &Arc<Gate>,
-    ) -> io::Result<Worker> {
-        let (name, woken, shared) = (format!("{name}-q{}", queue.id), Arc::clone(&queue), Arc::clone(&queue));
-        let (pass, recall) = gate.admit(move || woken.wake());
-        let thread = std::thread::Builder::new().name(name).spawn(move || run(&shared, server, &pass))?;
-        Ok(Worker { recall, queue, thread: Some(thread) })
+impl QueueWork {
+    pub(super) fn new(queue: Arc<Submissions>, server: Server) -> QueueWork {
+        QueueWork { queue, server, head: 0 }
     }
 
-    pub(super) fn queue(&self) -> &Submissions {
-        &self.queue
+    /// Begins what waits in the queue, as far as there is room. Says whether there is nothing but the next doorbell
+    /// to wait for, or `None` where something was begun.
+    fn take(&mut self) -> Option<bool> {
+        let room = DEPTH.saturating_sub(self.server.open());
+        let wanted = self.queue.waiting(self.head).min(room);
+        if wanted == 0 {
+            return Some(room > 0);
+        }
+        let count = self.queue.completions.reserve(wanted, Some(&self.queue.kick));
+        if count == 0 {
+            return Some(false);
+        }
+        let (queue, head) = (&self.queue, &mut self.head);
+        self.server.begin((0..count).map(|_| {
+            let command = queue.command(*head);
+            *head = queue.ring.next(*head);
+            command.unwrap_or_default()
+        }));
+        None
     }
 }
 
-/// Ends the thread, after the commands that it has begun.
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.recall.recall();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            log::error!("a queue's thread ended by a bug");
+impl Work for QueueWork {
+    fn serve(&mut self, take: bool) -> bool {
+        let rests = if take { self.take() } else { Some(false) };
+        let answers = self.server.reap(self.head);
+        if answers.len() > 0 {
+            self.queue.completions.post(answers);
+            return true;
+        }
+        match rests {
+            // Only who has nothing else to wait for asks the driver to ring.
+            Some(for_the_doorbell) => for_the_doorbell && self.queue.arm(self.head),
+            None => true,
         }
     }
-}
 
-fn run(queue: &Submissions, mut server: Server, pass: &Pass) {
-    let mut head = 0;
-    while pass.next() != Turn::End {
-        if serve(queue, &mut server, &mut head) {
-            continue;
-        }
-        if let Err(cause) = queue.kick.read() {
-            log::error!("a queue's thread cannot sleep: {cause}");
-            return;
-        }
+    fn is_idle(&self) -> bool {
+        self.server.is_idle()
     }
-}
 
-/// Serves a batch. False: there is nothing to do until the kick.
-fn serve(queue: &Submissions, server: &mut Server, head: &mut u16) -> bool {
-    let waiting = queue.waiting(*head);
-    if waiting == 0 {
-        return queue.arm(*head);
+    fn wait(&mut self, bell: &Bell) -> io::Result<bool> {
+        self.server.wait(bell)
     }
-    let count = queue.completions.reserve(waiting.min(BATCH), Some(&queue.kick));
-    if count == 0 {
-        return false;
-    }
-    for _ in 0..count {
-        let command = queue.command(*head);
-        *head = queue.ring.next(*head);
-        server.begin(queue.id, *head, &command.unwrap_or_default());
-    }
-    queue.completions.post(server.finish());
-    true
 }

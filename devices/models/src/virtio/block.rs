@@ -1,8 +1,13 @@
 //! virtio-blk (virtio 1.2, section 5.2): a volume as a disk of 512-byte sectors.
 
 use super::{Broken, Chain, Handler, Kind, Used};
+use crate::disk::{Queue, Volume};
+use crate::irq::Bell;
 use ami_run_memory::Buffers;
-use ami_run_storage::{Completion, Op, Queue, Request, SECTOR, Volume};
+use ami_run_storage::{Completion, Op, Request, SECTOR};
+use slab::Slab;
+use std::io;
+use std::os::fd::AsFd;
 
 const QUEUE_SIZE: u16 = 256;
 // Features.
@@ -81,7 +86,7 @@ impl Kind for Block {
         Box::new(Server {
             queue: self.volume.queue(),
             id: self.id,
-            open: Vec::new(),
+            open: Slab::new(),
             batch: Vec::new(),
             done: Vec::new(),
         })
@@ -94,7 +99,7 @@ struct Server {
     queue: Queue,
     id: [u8; ID_LEN],
     /// Requests at the volume, by the number that they have there.
-    open: Vec<Open>,
+    open: Slab<Open>,
     batch: Vec<Request>,
     done: Vec<Completion>,
 }
@@ -112,17 +117,27 @@ impl Handler for Server {
             self.begin(chain, used)?;
         }
         self.queue.submit(&mut self.batch);
-        if let Err(cause) = self.queue.run_out(&mut self.done) {
-            log::error!("a disk's queue cannot wait: {cause}");
-        }
+        Ok(())
+    }
+
+    fn reap(&mut self, used: &mut Vec<Used>) -> Result<(), Broken> {
+        self.queue.reap(&mut self.done);
         for Completion { id, result } in self.done.drain(..) {
-            let Some(open) = usize::try_from(id).ok().and_then(|id| self.open.get(id)) else { continue };
+            let open = usize::try_from(id).ok().and_then(|id| self.open.try_remove(id));
+            let Some(open) = open else { continue };
             // How much of a read that failed has come is not known: its data doesn't count.
             let (status, written) = if result.is_ok() { (OK, open.written) } else { (IO_ERROR, 0) };
             used.push(finish(open.head, &open.status, status, written)?);
         }
-        self.open.clear();
         Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queue.is_idle()
+    }
+
+    fn wait(&mut self, bell: &Bell) -> io::Result<bool> {
+        self.queue.wait(bell.as_fd())
     }
 }
 
@@ -153,8 +168,8 @@ impl Server {
                 used.push(finish(chain.head, &status, answer, written)?);
             }
             Work::Submit(mut request, written) => {
-                request.id = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
-                self.open.push(Open { head: chain.head, status, written });
+                let place = self.open.insert(Open { head: chain.head, status, written });
+                request.id = u32::try_from(place).unwrap_or(u32::MAX);
                 self.batch.push(request);
             }
         }

@@ -3,19 +3,18 @@
 
 use super::{Block, Kind, Transport};
 use crate::bus::{Access, Width};
-use crate::irq::fake::{Recorder, wait_until};
-use crate::irq::{Hypervisor, Lines};
+use crate::disk::{Hold, Volume};
+use crate::gate::Gate;
+use crate::irq::fake::{LINE, Machine, Recorder, SLOT, wait_until};
 use crate::pci::Function;
-use crate::pci::Wiring;
-use ami_run_memory::{Gpa, Memory, Range};
-use ami_run_storage::{Base, Volume};
-use std::io::Write;
+use ami_run_memory::{Gpa, Memory};
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 
 pub(super) const RAM: u64 = 2 << 20;
 pub(super) const BAR: u64 = 0xc010_0000;
 pub(super) const MSIX_BAR: u64 = 0xc020_0000;
-pub(super) const DISK: usize = 256 << 10;
+pub(super) const SECTORS: u64 = 512;
 pub(super) const TABLE: u64 = 0x1000;
 pub(super) const AVAILABLE: u64 = 0x2000;
 pub(super) const USED: u64 = 0x3000;
@@ -23,9 +22,6 @@ pub(super) const INDIRECT: u64 = 0x4000;
 pub(super) const HEADER: u64 = 0x8000;
 pub(super) const STATUS: u64 = 0x9000;
 pub(super) const DATA: u64 = 0x10000;
-pub(super) const SLOT: u8 = 4;
-/// The interrupt that link D, slot 4's, is routed to.
-pub(super) const LINE: u32 = 11;
 /// The data of the messages of the configuration and of the queue.
 pub(super) const CONFIG: u32 = 0x40;
 pub(super) const QUEUE: u32 = 0x41;
@@ -52,6 +48,9 @@ pub(super) struct Guest {
     pub(super) memory: Memory,
     pub(super) device: Arc<Transport>,
     pub(super) host: Arc<Recorder>,
+    pub(super) gate: Arc<Gate>,
+    /// What holds the disk's answers back.
+    pub(super) hold: Arc<Hold>,
     pub(super) options: Options,
     offered: u16,
     seen: u16,
@@ -65,24 +64,17 @@ impl Guest {
 
     /// The same with zeroes behind, up to this size.
     pub(super) fn sized(size: Option<u64>) -> Guest {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        let content: Vec<u8> = (0..DISK).map(|at| u8::try_from((at / 512) & 0xff).unwrap()).collect();
-        file.write_all(&content).unwrap();
-        let volume =
-            Volume::temporary(Base::open(file.path()).unwrap(), size, &std::env::temp_dir()).unwrap();
-        Guest::with(Box::new(Block::new(volume, "vol-0123456789abcdef0")))
+        let volume = Volume::new(SECTORS, size);
+        let hold = Arc::clone(&volume.hold);
+        Guest { hold, ..Guest::with(Box::new(Block::new(volume, "vol-0123456789abcdef0"))) }
     }
 
     /// A machine with this device, its BARs placed, and nobody driving it.
     pub(super) fn with(kind: Box<dyn Kind>) -> Guest {
-        let memory = Memory::new(&[Range::new(0, RAM)]).unwrap();
-        let host = Arc::new(Recorder::default());
-        let hypervisor: Arc<dyn Hypervisor> = host.clone();
-        let lines = Arc::new(Lines::new(Arc::clone(&hypervisor)));
-        lines.set_route(3, u8::try_from(LINE).unwrap());
-        let wiring = Wiring { memory: memory.clone(), hypervisor, lines, gate: Arc::default(), trace: None };
+        let Machine { memory, host, gate, wiring } = Machine::new(RAM);
         let device = Transport::new("device", SLOT, kind, wiring).unwrap();
-        let guest = Guest { memory, device, host, options: PLAIN, offered: 0, seen: 0 };
+        let hold = Arc::default();
+        let guest = Guest { memory, device, host, gate, hold, options: PLAIN, offered: 0, seen: 0 };
         guest.place_bars(BAR);
         guest
     }
@@ -202,6 +194,24 @@ impl Guest {
         self.memory.write_record(Gpa(ring + 2), &self.offered).unwrap();
     }
 
+    /// Whether the device wants to be told of the chains that were offered since there were `before` of them.
+    pub(super) fn wants_kick(&self, before: u16) -> bool {
+        fence(Ordering::SeqCst);
+        let used = self.options.rings[2];
+        if self.options.event_index {
+            let event: u16 =
+                self.memory.read_record(Gpa(used + 4 + 8 * u64::from(self.options.size))).unwrap();
+            let new = self.offered;
+            return new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(before);
+        }
+        self.memory.read_record::<u16>(Gpa(used)).unwrap() & 1 == 0
+    }
+
+    /// Chains that were offered since the start.
+    pub(super) fn offered(&self) -> u16 {
+        self.offered
+    }
+
     /// Rings the doorbell: the hypervisor answers it if it hangs there, else the device does.
     pub(super) fn kick(&self) {
         if !self.host.ring(BAR + 0x3000) {
@@ -218,9 +228,14 @@ impl Guest {
         self.memory.read_record(Gpa(self.options.rings[2] + 2)).unwrap()
     }
 
+    /// A chain has come back and was not taken.
+    pub(super) fn has_used(&self) -> bool {
+        self.used_index() != self.seen
+    }
+
     /// Waits for the next chain that comes back: its head, and the bytes written to it.
     pub(super) fn take_used(&mut self) -> (u32, u32) {
-        wait_until("a used chain", || self.used_index() != self.seen);
+        wait_until("a used chain", || self.has_used());
         let place = self.options.rings[2] + 4 + u64::from(self.seen % self.options.size) * 8;
         self.seen = self.seen.wrapping_add(1);
         let element: [u32; 2] = self.memory.read_record(Gpa(place)).unwrap();

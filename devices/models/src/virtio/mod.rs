@@ -17,6 +17,8 @@ mod block_test;
 #[cfg(test)]
 mod driver;
 #[cfg(test)]
+mod flight_test;
+#[cfg(test)]
 mod hostile_test;
 #[cfg(test)]
 mod rng_test;
@@ -29,7 +31,8 @@ pub use ring::{Ring, Setup};
 pub use rng::Rng;
 pub use transport::Transport;
 
-use std::fmt;
+use crate::irq::Bell;
+use std::{fmt, io};
 
 /// VIRTIO_F_VERSION_1 and the ring features that every device here offers.
 const VERSION_1: u64 = 1 << 32;
@@ -51,11 +54,26 @@ pub trait Kind: Send + Sync + fmt::Debug {
     fn handler(&self, queue: usize) -> Box<dyn Handler>;
 }
 
-/// Works on requests of one queue.
+/// Works on requests of one queue. What answers each at once has only [`Handler::handle`].
 pub trait Handler: Send + fmt::Debug {
-    /// Takes every chain from `chains` and puts its head, with the bytes written to it, into `used`. A chain that
-    /// has no place for an answer breaks the queue.
+    /// Takes every chain from `chains` and begins it. The head of what is answered already, with the bytes written
+    /// to it, goes into `used`. A chain that has no place for an answer breaks the queue.
     fn handle(&mut self, chains: &mut Vec<Chain>, used: &mut Vec<Used>) -> Result<(), Broken>;
+
+    /// Puts into `used` what was finished since, in any order. Never waits.
+    fn reap(&mut self, _used: &mut Vec<Used>) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    /// Nothing that was begun is unfinished.
+    fn is_idle(&self) -> bool {
+        true
+    }
+
+    /// Sleeps until something that was begun may be finished, or the bell rings; true: it does.
+    fn wait(&mut self, bell: &Bell) -> io::Result<bool> {
+        bell.wait()
+    }
 }
 
 /// A chain that the driver gets back.

@@ -1,17 +1,17 @@
 //! The PCI transport (virtio 1.2, section 4.1): a function with four structures in BAR 0 and MSI-X in BAR 1. What
 //! lies behind a structure in its page reads as zero and is dropped.
 
-use super::registers::{Ask, NEEDS_RESET, QueueRegisters, Registers};
-use super::worker::{Notifier, Start, Worker};
+use super::registers::{Ask, DRIVER_OK, NEEDS_RESET, QueueRegisters, Registers};
+use super::worker::{Notifier, QueueWork};
 use super::{EVENT_INDEX, Kind, Ring, Setup};
 use crate::bus::{Access, Effect, Width};
-use crate::irq::{Doorbell, Doorbells};
+use crate::irq::{Bell, Doorbells};
 use crate::pci::{Config, Function, Identity, Msix, Wiring};
+use crate::worker::Worker;
 use ami_run_memory::Range;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
 
 // BAR 0: one page a structure, so that doorbells share their page with nothing.
 const BAR_SIZE: u32 = 0x4000;
@@ -19,7 +19,7 @@ const COMMON: u32 = 0;
 const ISR: u32 = 0x1000;
 const DEVICE: u32 = 0x2000;
 const NOTIFY: u32 = 0x3000;
-const NOTIFY_STEP: u32 = 4;
+const NOTIFY_STEP: usize = 4;
 const MSIX_BAR_SIZE: u32 = 0x1000;
 const VENDOR_CAPABILITY: u8 = 9;
 
@@ -35,7 +35,8 @@ pub struct Transport {
     registers: Arc<Mutex<Registers>>,
     msix: Arc<Msix>,
     notifier: Notifier,
-    kicks: Vec<Arc<EventFd>>,
+    /// One a queue.
+    kicks: Vec<Arc<Bell>>,
     /// The log knows of a broken queue. A guest can break one as often as it likes: once is enough.
     told: Arc<AtomicBool>,
     /// Threads while the driver uses the device; held while they are started and stopped.
@@ -56,8 +57,7 @@ impl Transport {
             lines: Arc::clone(&wiring.lines),
             slot,
         };
-        let kick = |_| EventFd::new(EFD_CLOEXEC).map(Arc::new);
-        let kicks = (0..queues).map(kick).collect::<std::io::Result<_>>()?;
+        let kicks = (0..queues).map(|_| Bell::new().map(Arc::new)).collect::<std::io::Result<_>>()?;
         let registers = Registers::new(kind.features(), kind.queues(), vectors);
         let bells = Doorbells::new(name, Arc::clone(&wiring.hypervisor));
         Ok(Arc::new(Transport {
@@ -101,10 +101,8 @@ impl Transport {
         let setup = Setup { max_size, size, descriptors, driver, device, event_index };
         let (registers, notifier) = (Arc::clone(&self.registers), self.notifier.clone());
         let (name, told) = (self.name.clone(), Arc::clone(&self.told));
-        let start = Start {
-            name: format!("{}-q{index}", self.name),
+        let work = QueueWork {
             ring: Ring::new(&setup, self.wiring.memory.clone(), self.kind.handler(index))?,
-            kick: Arc::clone(self.kicks.get(index)?),
             notifier: self.notifier.clone(),
             vector: queue.vector,
             broken: Box::new(move |cause| {
@@ -114,13 +112,14 @@ impl Transport {
                 broken(&registers, &notifier);
             }),
         };
-        let started = Worker::start(start, &self.wiring.gate);
+        let kick = Arc::clone(self.kicks.get(index)?);
+        let started = Worker::start(format!("{}-q{index}", self.name), kick, work, &self.wiring.gate);
         started.inspect_err(|cause| log::error!("{}: no thread for a queue: {cause}", self.name)).ok()
     }
 
     fn reset(&self) {
         let mut workers = self.workers.lock();
-        workers.clear();
+        Worker::end(workers.drain(..));
         self.registers.lock().reset();
         drop(workers);
         self.notifier.take_isr();
@@ -129,27 +128,22 @@ impl Transport {
 
     /// Lets the hypervisor answer the doorbells of a device in use, where they are now.
     fn hang_bells(&self) {
-        self.bells.hang(|| {
-            let base = self.config.lock().bar(0).map(|range| range.start);
+        let bells = || {
             let registers = self.registers.lock();
-            let on = registers.status & super::registers::DRIVER_OK != 0;
-            let enabled: Vec<bool> = registers.queues.iter().map(|queue| queue.enabled && on).collect();
-            drop(registers);
-            let mut wanted = Vec::new();
-            for ((index, kick), enabled) in (0u32..).zip(&self.kicks).zip(enabled) {
-                if let (Some(base), true) = (base, enabled) {
-                    let offset = u64::from(NOTIFY.saturating_add(index.saturating_mul(NOTIFY_STEP)));
-                    wanted.push(Doorbell { address: base.saturating_add(offset), event: Arc::clone(kick) });
-                }
+            if registers.status & DRIVER_OK == 0 {
+                return Vec::new();
             }
-            wanted
-        });
+            let places = (u64::from(NOTIFY)..).step_by(NOTIFY_STEP);
+            let bells = places.zip(&self.kicks).zip(&registers.queues).filter(|(_, queue)| queue.enabled);
+            bells.map(|((place, kick), _)| (place, Arc::clone(kick))).collect()
+        };
+        self.bells.hang(|| self.config.lock().bar(0), bells);
     }
 
     fn kick(&self, offset: u32) {
-        let index = usize::try_from(offset / NOTIFY_STEP).unwrap_or(usize::MAX);
-        if let Some(Err(cause)) = self.kicks.get(index).map(|kick| kick.write(1)) {
-            log::error!("{}: a doorbell is lost: {cause}", self.name);
+        let index = usize::try_from(offset).unwrap_or(usize::MAX) / NOTIFY_STEP;
+        if let Some(kick) = self.kicks.get(index) {
+            kick.ring();
         }
     }
 
@@ -249,7 +243,7 @@ fn config_space(kind: &dyn Kind, msix: &Msix) -> (Config, u8, u8) {
     config.add_capability(VENDOR_CAPABILITY, &structure(16, 3, ISR, 1));
     config.add_capability(VENDOR_CAPABILITY, &structure(16, 4, DEVICE, 0x1000));
     let mut notify = structure(20, 2, NOTIFY, 0x1000);
-    notify.extend(NOTIFY_STEP.to_le_bytes());
+    notify.extend(4u32.to_le_bytes());
     config.add_capability(VENDOR_CAPABILITY, &notify);
     let mut window = structure(20, 5, 0, 0);
     window.extend([0; 4]);

@@ -1,6 +1,6 @@
 //! The PCI transport as a driver sees it: start and reset, interrupts, doorbells, the window in configuration space.
 
-use super::driver::{BAR, DATA, Descriptor, Guest, HEADER, LINE, NEXT, Options, PLAIN, QUEUE, STATUS, WRITE};
+use super::driver::{BAR, DATA, Descriptor, Guest, HEADER, NEXT, Options, PLAIN, QUEUE, STATUS, WRITE};
 use crate::bus::{Access, Width};
 use crate::irq::fake::wait_until;
 use crate::pci::Function;
@@ -51,7 +51,7 @@ fn without_msix_the_line_goes_up_and_reading_the_isr_takes_it_down() {
         guest.assert_works();
         wait_until("the line", || guest.line());
         assert_eq!(guest.read(0x1000, Width::Byte), 1);
-        assert!(!guest.line(), "line {LINE} stays up");
+        assert!(!guest.line(), "the line stays up");
         assert_eq!(guest.read(0x1000, Width::Byte), 0);
     }
     guest.assert_works();

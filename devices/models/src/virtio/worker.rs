@@ -1,14 +1,12 @@
-//! A queue's thread: sleeps on the doorbell, serves its ring until nothing is left.
+//! What a queue's thread works on, and how it interrupts the driver.
 
 use super::{Broken, Ring};
-use crate::gate::{Gate, Pass, Recall, Turn};
-use crate::irq::Lines;
+use crate::irq::{Bell, Lines};
 use crate::pci::{Msix, NO_VECTOR};
+use crate::worker::Work;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::thread::JoinHandle;
-use vmm_sys_util::eventfd::EventFd;
 
 /// Bits of the ISR register (virtio 1.2, 4.1.4.5).
 const ISR_QUEUE: u8 = 1;
@@ -72,64 +70,31 @@ impl Notifier {
     }
 }
 
-/// What a thread is started with.
-pub(super) struct Start {
-    pub(super) name: String,
+/// A ring, and who is told what comes of it.
+pub(super) struct QueueWork {
     pub(super) ring: Ring,
-    pub(super) kick: Arc<EventFd>,
     pub(super) notifier: Notifier,
     pub(super) vector: u16,
-    /// Called once when the driver has broken the ring; the thread then only waits for its end. It must not own
-    /// the device, which waits for this thread when it goes.
+    /// Called once when the driver has broken the ring. It must not own the device, which waits for this thread when
+    /// it goes.
     pub(super) broken: Box<dyn Fn(&Broken) + Send>,
 }
 
-#[derive(Debug)]
-pub(super) struct Worker {
-    recall: Recall,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Worker {
-    pub(super) fn start(start: Start, gate: &Arc<Gate>) -> io::Result<Worker> {
-        let (name, kick) = (start.name.clone(), Arc::clone(&start.kick));
-        let (pass, recall) = gate.admit(move || {
-            if let Err(cause) = kick.write(1) {
-                log::error!("cannot wake a queue's thread: {cause}");
-            }
-        });
-        let thread = std::thread::Builder::new().name(name).spawn(move || run(start, &pass))?;
-        Ok(Worker { recall, thread: Some(thread) })
+impl Work for QueueWork {
+    fn serve(&mut self, take: bool) -> bool {
+        let (notifier, vector) = (&self.notifier, self.vector);
+        self.ring.serve(take, || notifier.queue(vector)).unwrap_or_else(|cause| {
+            (self.broken)(&cause);
+            false
+        })
     }
-}
 
-/// Ends the thread, after the requests that it has begun.
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.recall.recall();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            log::error!("a queue's thread ended by a bug");
-        }
+    fn is_idle(&self) -> bool {
+        self.ring.is_idle()
     }
-}
 
-fn run(mut start: Start, pass: &Pass) {
-    let mut sound = true;
-    while pass.next() != Turn::End {
-        if sound {
-            match start.ring.serve(|| start.notifier.queue(start.vector)) {
-                Ok(true) => continue,
-                Ok(false) => (),
-                Err(cause) => {
-                    sound = false;
-                    (start.broken)(&cause);
-                }
-            }
-        }
-        if let Err(cause) = start.kick.read() {
-            log::error!("{}: {cause}", start.name);
-            return;
-        }
+    fn wait(&mut self, bell: &Bell) -> io::Result<bool> {
+        self.ring.wait(bell)
     }
 }
 
