@@ -52,6 +52,13 @@ pub(super) struct Guest {
 /// A command's outcome: status and dword 0.
 pub(super) type Outcome = (u16, u32);
 
+/// A test that fails ends: the controller waits for what it has begun.
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.hold.open();
+    }
+}
+
 impl Guest {
     pub(super) fn new() -> Guest {
         Guest::with(Identity::ebs("vol-0546d3c3b0af0bf6d", "sda1"))

@@ -56,6 +56,13 @@ pub(super) struct Guest {
     seen: u16,
 }
 
+/// A test that fails ends: the device waits for what it has begun.
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.hold.open();
+    }
+}
+
 impl Guest {
     /// A machine with one disk whose sector n is full of the byte n, its BARs placed, and nobody driving it.
     pub(super) fn new() -> Guest {
@@ -66,7 +73,9 @@ impl Guest {
     pub(super) fn sized(size: Option<u64>) -> Guest {
         let volume = Volume::new(SECTORS, size);
         let hold = Arc::clone(&volume.hold);
-        Guest { hold, ..Guest::with(Box::new(Block::new(volume, "vol-0123456789abcdef0"))) }
+        let mut guest = Guest::with(Box::new(Block::new(volume, "vol-0123456789abcdef0")));
+        guest.hold = hold;
+        guest
     }
 
     /// A machine with this device, its BARs placed, and nobody driving it.
