@@ -50,7 +50,7 @@ fn judge(disk: &[u8]) -> Contents {
 
 /// Applies a play to a disk: each step is a 24-bit offset, a count, and the bytes. What reaches past the end is left
 /// out.
-fn differ(disk: &mut [u8], input: &mut Input<'_>) {
+pub(crate) fn differ(disk: &mut [u8], input: &mut Input<'_>) {
     let mut step = || -> Option<()> {
         let (low, high) = (input.word()?, input.byte()?);
         let count = usize::from(input.byte()?);

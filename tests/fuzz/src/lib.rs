@@ -1,14 +1,15 @@
-//! Fuzz targets: what a guest can do to the virtual hardware, a disk to who looks into it, and what people write about
-//! images, played from bytes.
+//! Fuzz targets: what a guest can do to the virtual hardware, a disk or a disk file to who looks into it, and what
+//! people write about images, played from bytes.
 //!
 //! Each target is a function of one byte string that must return: no panic, no endless loop, no memory that grows
 //! with what the bytes ask for. Numbers that run out end the play. `cargo test` plays the corpus and mutations of
-//! it; libfuzzer/ is the same for cargo-fuzz. Left out: disk-file formats, which no guest writes.
+//! it; libfuzzer/ is the same for cargo-fuzz. Left out: what no one but us writes.
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a host without memory or temporary files ends the run, in words")]
 
 mod chips;
 mod disk;
+mod file;
 mod fw_cfg;
 mod host;
 mod image;
@@ -19,6 +20,7 @@ mod virtio;
 
 pub use chips::{cmos, power, serial};
 pub use disk::{disk_ext, disk_fat, disk_tables, efi_program, initrd_archive};
+pub use file::{file_gzip, file_qcow2, file_vhd, file_vmdk, file_xz, file_zstd};
 pub use fw_cfg::fw_cfg;
 pub use image::{image_json, mappings};
 pub use nvme::{nvme_admin, nvme_io};
@@ -29,12 +31,18 @@ pub use virtio::{virtio_block, virtio_rng};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("cmos", cmos),
     ("disk_ext", disk_ext),
     ("disk_fat", disk_fat),
     ("disk_tables", disk_tables),
     ("efi_program", efi_program),
+    ("file_gzip", file_gzip),
+    ("file_qcow2", file_qcow2),
+    ("file_vhd", file_vhd),
+    ("file_vmdk", file_vmdk),
+    ("file_xz", file_xz),
+    ("file_zstd", file_zstd),
     ("fw_cfg", fw_cfg),
     ("image_json", image_json),
     ("initrd_archive", initrd_archive),

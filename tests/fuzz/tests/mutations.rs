@@ -196,6 +196,36 @@ fn efi_program() {
 }
 
 #[test]
+fn file_gzip() {
+    fuzz("file_gzip");
+}
+
+#[test]
+fn file_qcow2() {
+    fuzz("file_qcow2");
+}
+
+#[test]
+fn file_vhd() {
+    fuzz("file_vhd");
+}
+
+#[test]
+fn file_vmdk() {
+    fuzz("file_vmdk");
+}
+
+#[test]
+fn file_xz() {
+    fuzz("file_xz");
+}
+
+#[test]
+fn file_zstd() {
+    fuzz("file_zstd");
+}
+
+#[test]
 fn fw_cfg() {
     fuzz("fw_cfg");
 }

@@ -4,6 +4,8 @@
 
 #[path = "seeds/disk.rs"]
 mod disk;
+#[path = "seeds/file.rs"]
+mod file;
 
 use std::path::Path;
 
@@ -383,6 +385,7 @@ fn the_corpus_is_what_is_written_here() {
     let write = std::env::var_os("AMI_RUN_FUZZ_WRITE_SEEDS").is_some();
     let mut all = chips();
     all.extend(disk::all());
+    all.extend(file::all());
     all.extend([("fw_cfg", fw_cfg()), ("pci_config", pci_config())]);
     all.extend([("nvme_admin", nvme_admin()), ("nvme_io", nvme_io())]);
     all.extend([("virtio_block", virtio_block()), ("virtio_rng", virtio_rng())]);

@@ -3,7 +3,7 @@
 use crate::Seed;
 
 /// A step: these bytes at this offset of the disk.
-fn at(offset: u32, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn at(offset: u32, bytes: &[u8]) -> Vec<u8> {
     let [low, middle, high, _] = offset.to_le_bytes();
     [&[low, middle, high, u8::try_from(bytes.len()).unwrap()][..], bytes].concat()
 }
@@ -132,7 +132,7 @@ const XZ: &str = "fd377a585a0000016922de360200210116000000742fe5a3e00107004b5d00
 const ZSTD: &str = "28b52ffd04687d0200c2830d11907d40a397222ca028ad2b24b866663405eeee0000969642ac3d77df7e6788555bf16184\
                     2270a419de2a9ea46e8c276e9c1f6fde7c09002e211d04c4e349e712089c98495f57a93be10246a1576519";
 
-fn bytes(hex: &str) -> Vec<u8> {
+pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     let digit = |digit: u8| u8::try_from(char::from(digit).to_digit(16).unwrap()).unwrap();
     hex.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }

@@ -74,6 +74,9 @@ impl Header {
         let mut bytes = [0; size_of::<Record>()];
         reader.fill(bytes.get_mut(..VERSION_2_LEN).unwrap_or_default(), 0)?;
         let mut record: Record = zerocopy::transmute!(bytes);
+        if &record.magic != b"QFI\xfb" {
+            return Err(reader.damaged("it does not start as one"));
+        }
         match record.version.get() {
             2 => {}
             3 => record = zerocopy::transmute!(reader.array::<{ size_of::<Record>() }>(0)?),

@@ -1,99 +1,23 @@
 //! A streamOptimized VMDK as VMware's tools and EC2's export write it: to a pipe, so that the tables come behind the
 //! grains and the footer says where. qemu-img writes none of this kind.
 
+use super::maker::{self, End, Shape};
 use super::{Files, assert_holds, disk, error, source};
 use crate::source::{Kind, StreamError};
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
-use std::io::{self, Write};
+use std::io;
 
-/// How the file ends.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum End {
-    /// Grain directory, footer, the end's marker.
-    Footer,
-    /// The end's marker alone: nothing says where the tables are.
-    Bare,
-}
-
-/// Sectors in front of the first grain.
-const OVERHEAD: u64 = 128;
-/// Fewer entries than usual: a small disk has several tables then.
-const ENTRIES: u64 = 16;
 const GRAIN: usize = 64 << 10;
 
-pub(super) const DESCRIPTOR: &str = "# Disk DescriptorFile\nversion=1\nCID=7e29f0c3\nparentCID=ffffffff\n\
-    createType=\"streamOptimized\"\n\n# Extent description\nRW 10243 SPARSE \"disk.vmdk\"\n\nddb.adapterType = \"lsilogic\"\n";
+/// Where the first grain is.
+const FIRST: usize = 21 * 512;
 
-fn header(sectors: u64, directory: u64) -> Vec<u8> {
-    let mut header = b"KDMV".to_vec();
-    header.extend(3u32.to_le_bytes());
-    header.extend((1u32 | 1 << 16 | 1 << 17).to_le_bytes());
-    for number in [sectors, GRAIN as u64 / 512, 1, 20] {
-        header.extend(number.to_le_bytes());
-    }
-    header.extend((ENTRIES as u32).to_le_bytes());
-    for number in [0, directory, OVERHEAD] {
-        header.extend(number.to_le_bytes());
-    }
-    header.extend(b"\0\n \r\n\x01\0");
-    header.resize(512, 0);
-    header
-}
-
-fn marker(sectors: u64, kind: u32) -> Vec<u8> {
-    let mut marker = [&sectors.to_le_bytes()[..], &[0; 4], &kind.to_le_bytes()].concat();
-    marker.resize(512, 0);
-    marker
+fn vmdk(disk: &[u8], end: End) -> Vec<u8> {
+    // Fewer entries than usual: a small disk has several tables then.
+    maker::vmdk(disk, Shape { grain: GRAIN, entries: 16, end })
 }
 
 fn grain(first: u64, bytes: &[u8]) -> Vec<u8> {
-    let mut packed = ZlibEncoder::new(Vec::new(), Compression::fast());
-    packed.write_all(bytes).unwrap();
-    let packed = packed.finish().unwrap();
-    let mut grain = [&first.to_le_bytes()[..], &(packed.len() as u32).to_le_bytes(), &packed].concat();
-    grain.resize(grain.len().next_multiple_of(512), 0);
-    grain
-}
-
-fn table(entries: &[u64]) -> Vec<u8> {
-    let mut table: Vec<u8> = entries.iter().flat_map(|entry| (*entry as u32).to_le_bytes()).collect();
-    table.resize(table.len().next_multiple_of(512), 0);
-    table
-}
-
-pub(super) fn vmdk(disk: &[u8], end: End) -> Vec<u8> {
-    let sectors = disk.len() as u64 / 512;
-    let mut file = header(sectors, u64::MAX);
-    file.extend(DESCRIPTOR.as_bytes());
-    file.resize(OVERHEAD as usize * 512, 0);
-    let (mut entries, mut tables) = (Vec::new(), Vec::new());
-    let count = disk.len().div_ceil(GRAIN);
-    for (number, bytes) in disk.chunks(GRAIN).enumerate() {
-        let place = file.len() as u64 / 512;
-        // The last grain is written whole, or as far as the disk goes: both are seen.
-        entries.push(if bytes.iter().all(|byte| *byte == 0) { 0 } else { place });
-        if entries.last() != Some(&0) {
-            file.extend(grain(number as u64 * GRAIN as u64 / 512, bytes));
-        }
-        if entries.len() as u64 == ENTRIES || number + 1 == count {
-            let bytes = table(&entries);
-            file.extend(marker(bytes.len() as u64 / 512, 1));
-            tables.push(if entries.iter().all(|entry| *entry == 0) { 0 } else { file.len() as u64 / 512 });
-            file.extend(bytes);
-            entries.clear();
-        }
-    }
-    if end == End::Footer {
-        let bytes = table(&tables);
-        file.extend(marker(bytes.len() as u64 / 512, 2));
-        let directory = file.len() as u64 / 512;
-        file.extend(bytes);
-        file.extend(marker(1, 3));
-        file.extend(header(sectors, directory));
-    }
-    file.extend(marker(0, 0));
-    file
+    maker::grain(first, bytes)
 }
 
 #[test]
@@ -104,8 +28,8 @@ fn a_vmdk_with_its_tables_at_the_end_is_read_by_them() {
     assert_holds(&path, &disk);
     // The marker between the grains and the tables would let it be read from start to end as well; it isn't.
     let mut file = vmdk(&disk, End::Footer);
-    file[OVERHEAD as usize * 512..][..8].fill(0xee);
-    assert!(error(&files.write("disk.vmdk", &file)).contains("the grain of sector 0 is not at 65536"));
+    file[FIRST..][..8].fill(0xee);
+    assert!(error(&files.write("disk.vmdk", &file)).contains("the grain of sector 0 is not at 10752"));
 }
 
 #[test]
@@ -135,16 +59,15 @@ fn a_vmdk_without_tables_is_read_from_start_to_end() {
 fn grains_out_of_place_are_an_error() {
     let (files, disk) = (Files::new(), disk());
     let whole = vmdk(&disk, End::Bare);
-    let first = OVERHEAD as usize * 512;
     for (value, at) in [(1u64 << 40, "1099511627776"), (64, "64")] {
         let mut file = whole.clone();
-        file[first..][..8].copy_from_slice(&value.to_le_bytes());
+        file[FIRST..][..8].copy_from_slice(&value.to_le_bytes());
         assert!(
             error(&files.write("disk.vmdk", &file))
                 .contains(&format!("is for sector {at}, where none belongs"))
         );
     }
-    let twice = [&whole[..first], &grain(0, &disk[..GRAIN]), &whole[first..]].concat();
+    let twice = [&whole[..FIRST], &grain(0, &disk[..GRAIN]), &whole[FIRST..]].concat();
     assert!(error(&files.write("disk.vmdk", &twice)).contains("is for sector 0, where none belongs"));
 }
 
@@ -152,8 +75,7 @@ fn grains_out_of_place_are_an_error() {
 fn a_grain_that_inflates_beyond_its_size_is_an_error() {
     let (files, disk) = (Files::new(), disk());
     let whole = vmdk(&disk, End::Bare);
-    let first = OVERHEAD as usize * 512;
-    let said = |grain: Vec<u8>| error(&files.write("disk.vmdk", [&whole[..first], &grain].concat()));
+    let said = |grain: Vec<u8>| error(&files.write("disk.vmdk", [&whole[..FIRST], &grain].concat()));
     assert!(said(grain(0, &[7; GRAIN + 1])).contains("the grain of sector 0 has more than its 65536 bytes"));
     assert!(
         said(grain(0, &vec![7; 8 << 20])).contains("the grain of sector 0 has more than its 65536 bytes")
@@ -162,4 +84,18 @@ fn a_grain_that_inflates_beyond_its_size_is_an_error() {
     let mut large = grain(0, &[7; GRAIN]);
     large[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
     assert!(said(large).contains("the grain of sector 0 has 4294967295 compressed bytes"));
+}
+
+#[test]
+fn small_files_of_every_kind_are_read() {
+    let (files, whole) = (Files::new(), disk());
+    let sparse = maker::vmdk(&whole, Shape { grain: 4096, entries: 7, end: End::Sparse });
+    assert_holds(&files.write("sparse.vmdk", sparse), &whole);
+    assert_holds(&files.write("fixed.vhd", maker::vhd_fixed(&whole)), &whole);
+    assert_holds(&files.write("dynamic.vhd", maker::vhd_dynamic(&whole)), &whole);
+    let mut small = vec![0; 64 << 10];
+    small[..512].fill(0x11);
+    small[512..512 + 384].fill(0x33);
+    small[32 << 10..][..512].fill(0x22);
+    assert_holds(&files.write("small.qcow2", maker::qcow2()), &small);
 }

@@ -1,14 +1,17 @@
 //! Files that were cut, or changed, or that lie about how large they are.
 
-use super::hand::{End, vmdk};
+use super::maker::{End, Shape, vmdk};
 use super::{Files, disk, error, open, read};
 use std::fs;
+
+fn whole_vmdk(end: End) -> Vec<u8> {
+    vmdk(&disk(), Shape { grain: 64 << 10, entries: 512, end })
+}
 
 /// Every format by another tool, and what it is named.
 fn all(files: &Files) -> Vec<(&'static str, Vec<u8>)> {
     files.write("disk.raw", disk());
-    let mut found =
-        vec![("footer.vmdk", vmdk(&disk(), End::Footer)), ("bare.vmdk", vmdk(&disk(), End::Bare))];
+    let mut found = vec![("footer.vmdk", whole_vmdk(End::Footer)), ("bare.vmdk", whole_vmdk(End::Bare))];
     for (line, name) in [
         ("qemu-img convert -O qcow2 disk.raw plain.qcow2", "plain.qcow2"),
         ("qemu-img convert -c -O qcow2 disk.raw packed.qcow2", "packed.qcow2"),

@@ -9,6 +9,7 @@ mod chains;
 mod formats;
 mod hand;
 mod harm;
+mod maker;
 mod refusals;
 
 use super::{BLOCK, Content, Kind, Source, StreamError, open};

@@ -1,8 +1,12 @@
 //! What is not read, and the words for it.
 
-use super::hand::{DESCRIPTOR, End, vmdk};
+use super::maker::{DESCRIPTOR, End, Shape, vmdk};
 use super::{Files, disk, error};
 use std::fs;
+
+fn whole_vmdk(end: End) -> Vec<u8> {
+    vmdk(&disk(), Shape { grain: 64 << 10, entries: 512, end })
+}
 
 /// Puts bytes over a file's.
 fn patch(file: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
@@ -16,13 +20,13 @@ fn descriptor(from: &str, to: &str) -> Vec<u8> {
     assert_ne!(text, DESCRIPTOR);
     let mut bytes = vec![0; 1024];
     bytes[..text.len()].copy_from_slice(text.as_bytes());
-    patch(&vmdk(&disk(), End::Footer), 512, &bytes)
+    patch(&whole_vmdk(End::Footer), 512, &bytes)
 }
 
 #[test]
 fn every_refusal_says_what_to_do() {
     let files = Files::new();
-    let good = vmdk(&disk(), End::Footer);
+    let good = whole_vmdk(End::Footer);
     let convert = "convert it with `qemu-img convert -O raw FILE NEW.raw`";
     let mut tar = vec![0; 1024];
     tar[257..262].copy_from_slice(b"ustar");
