@@ -17,6 +17,7 @@
 mod buffers;
 mod gpa;
 mod ram;
+mod stream;
 
 pub use buffers::Buffers;
 pub use gpa::{Gpa, Range};

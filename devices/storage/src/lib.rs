@@ -30,6 +30,7 @@ mod identity;
 #[cfg(test)]
 mod kept_test;
 mod map;
+pub mod nbd;
 mod open;
 mod plain;
 mod queue;
