@@ -1,5 +1,5 @@
-//! Fuzz targets: what a guest can do to the virtual hardware, a disk or a disk file to who looks into it, and what
-//! people write about images, played from bytes.
+//! Fuzz targets: what a guest can do to the virtual hardware, a disk or a disk file to who looks into it, an NBD client
+//! to its server, and what people write about images, played from bytes.
 //!
 //! Each target is a function of one byte string that must return: no panic, no endless loop, no memory that grows
 //! with what the bytes ask for. Numbers that run out end the play. `cargo test` plays the corpus and mutations of
@@ -14,6 +14,7 @@ mod fw_cfg;
 mod host;
 mod image;
 mod input;
+mod nbd;
 mod nvme;
 mod pci_config;
 mod virtio;
@@ -23,6 +24,7 @@ pub use disk::{disk_ext, disk_fat, disk_tables, efi_program, initrd_archive};
 pub use file::{file_gzip, file_qcow2, file_vhd, file_vmdk, file_xz, file_zstd};
 pub use fw_cfg::fw_cfg;
 pub use image::{image_json, mappings};
+pub use nbd::nbd;
 pub use nvme::{nvme_admin, nvme_io};
 pub use pci_config::pci_config;
 pub use virtio::{virtio_block, virtio_rng};
@@ -31,7 +33,7 @@ pub use virtio::{virtio_block, virtio_rng};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 22] = [
+pub const TARGETS: [(&str, Target); 23] = [
     ("cmos", cmos),
     ("disk_ext", disk_ext),
     ("disk_fat", disk_fat),
@@ -47,6 +49,7 @@ pub const TARGETS: [(&str, Target); 22] = [
     ("image_json", image_json),
     ("initrd_archive", initrd_archive),
     ("mappings", mappings),
+    ("nbd", nbd),
     ("nvme_admin", nvme_admin),
     ("nvme_io", nvme_io),
     ("pci_config", pci_config),

@@ -241,6 +241,11 @@ fn mappings() {
 }
 
 #[test]
+fn nbd() {
+    fuzz("nbd");
+}
+
+#[test]
 fn nvme_admin() {
     fuzz("nvme_admin");
 }

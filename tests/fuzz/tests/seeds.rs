@@ -6,6 +6,8 @@
 mod disk;
 #[path = "seeds/file.rs"]
 mod file;
+#[path = "seeds/nbd.rs"]
+mod nbd;
 
 use std::path::Path;
 
@@ -386,6 +388,7 @@ fn the_corpus_is_what_is_written_here() {
     let mut all = chips();
     all.extend(disk::all());
     all.extend(file::all());
+    all.extend([("nbd", nbd::all())]);
     all.extend([("fw_cfg", fw_cfg()), ("pci_config", pci_config())]);
     all.extend([("nvme_admin", nvme_admin()), ("nvme_io", nvme_io())]);
     all.extend([("virtio_block", virtio_block()), ("virtio_rng", virtio_rng())]);
