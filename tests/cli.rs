@@ -22,5 +22,7 @@ mod output;
 mod plan;
 #[path = "cli/run.rs"]
 mod run;
+#[path = "cli/serve.rs"]
+mod serve;
 #[path = "cli/terminal.rs"]
 mod terminal;

@@ -46,6 +46,33 @@ const CASES: &[Case] = &[
         &["given twice"],
     ),
     (&["d.raw", "--snapshot", "snap-1=x"], &[("d.raw", SECTOR)], 2, &["there is no image.json"]),
+    (&["snapshot", "serve", "d.raw"], &[], 2, &["--socket <PATH>"]),
+    (&["snapshot", "sevre", "d.raw"], &[], 2, &["there is `ami-run snapshot serve`"]),
+    (
+        &["snapshot", "serve", "d.raw", "--socket", LONG],
+        &[("d.raw", SECTOR)],
+        2,
+        &["has 108 bytes", "107 at most"],
+    ),
+    (
+        &["snapshot", "serve", "d.raw", "--socket", "d.raw"],
+        &[("d.raw", SECTOR)],
+        2,
+        &["there is a file of this name, and it is no socket"],
+    ),
+    (
+        &["snapshot", "serve", "d.raw", "--socket", "no/s"],
+        &[("d.raw", SECTOR)],
+        3,
+        &["--socket no/s: the socket cannot be made", "No such file"],
+    ),
+    (&["snapshot", "serve", "no.raw", "--socket", "s"], &[], 1, &["cannot use no.raw", "No such file"]),
+    (
+        &["snapshot", "serve", "snap-1", "--socket", "s"],
+        &[],
+        1,
+        &["no disk file holds snapshot snap-1", "there is no ./snap-1.raw", "give the path of its disk file"],
+    ),
     // The image.
     (&["imgae.json"], &[("image.json", "{}")], 1, &["no such image: imgae.json", "did you mean image.json?"]),
     (&["."], &[("image.json", "{}")], 1, &[". is a directory", "did you mean ./image.json?"]),
@@ -109,6 +136,10 @@ const CASES: &[Case] = &[
     ),
     (&["--firmware", "no", "d.raw"], &[("d.raw", SECTOR)], 3, &["there is no firmware", "cannot read no"]),
 ];
+
+/// A path that no socket can have.
+const LONG: &str = "1234567890/1234567890/1234567890/1234567890/1234567890/1234567890/1234567890/1234567890/\
+                    1234567890/123456789";
 
 /// As many zeroes as a disk has at least.
 const SECTOR: &str = concat_zeroes();

@@ -22,8 +22,10 @@ mod outputs;
 mod panic;
 mod plan;
 mod report;
+mod serve;
 mod session;
 mod snapshots;
+mod socket;
 mod source;
 mod state;
 mod ui;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Ok(Command::Launch { args, bare }) => launch::run(&args, bare).tell(args.output),
         Ok(Command::Doctor(args)) => doctor::run(&args),
         Ok(Command::Lint(args)) => lint::run(&args),
+        Ok(Command::SnapshotServe(args)) => serve::snapshot(&args),
         Err(refused) => refused.tell(),
     };
     let code = std::panic::catch_unwind(run).unwrap_or(exit::Code::Bug);

@@ -6,10 +6,12 @@
 mod doctor;
 mod launch;
 mod lint;
+mod snapshot;
 
 pub(crate) use doctor::Doctor;
 pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch, MAX_CPUS};
 pub(crate) use lint::Lint;
+pub(crate) use snapshot::SnapshotServe;
 
 use crate::exit::Code;
 use crate::failure::Failure;
@@ -30,6 +32,7 @@ pub(crate) enum Command {
     },
     Doctor(Doctor),
     Lint(Lint),
+    SnapshotServe(SnapshotServe),
 }
 
 /// A command line that does nothing: a mistake, or help or version, which were asked for.
@@ -47,7 +50,7 @@ struct Verb {
     read: fn(&[OsString]) -> Result<Command, clap::Error>,
 }
 
-const VERBS: [Verb; 3] = [
+const VERBS: [Verb; 4] = [
     Verb {
         name: "launch",
         about: "Launch an image; this word may be left out",
@@ -62,6 +65,11 @@ const VERBS: [Verb; 3] = [
         name: "image lint",
         about: "Say what would keep an image from starting on EC2",
         read: |words| Lint::try_parse_from(words).map(Command::Lint),
+    },
+    Verb {
+        name: "snapshot serve",
+        about: "Show a snapshot to other programs as a disk, by NBD",
+        read: |words| SnapshotServe::try_parse_from(words).map(Command::SnapshotServe),
     },
 ];
 
@@ -78,7 +86,7 @@ fn commands() -> String {
     let help = (HELP, "Say what a command does and takes: ami-run help COMMAND");
     for (name, about) in VERBS.iter().map(|verb| (verb.name, verb.about)).chain([help]) {
         // Writing to a String cannot fail.
-        writeln!(text, "  {name:<10}  {about}").unwrap_or_default();
+        writeln!(text, "  {name:<14}  {about}").unwrap_or_default();
     }
     text
 }
@@ -182,7 +190,7 @@ mod tests {
 
     #[test]
     fn definitions_are_sound_and_every_option_has_help() {
-        for command in [Launch::command(), Doctor::command(), Lint::command()] {
+        for command in [Launch::command(), Doctor::command(), Lint::command(), SnapshotServe::command()] {
             command.clone().debug_assert();
             for argument in command.get_arguments() {
                 assert!(argument.get_help().is_some(), "{}", argument.get_id());

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use vmm_sys_util::signal::{block_signal, create_sigset};
 
 const TAKEN: [i32; 6] =
@@ -49,6 +49,12 @@ impl Signals {
 
     pub(crate) fn fd(&self) -> RawFd {
         self.from.as_raw_fd()
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.from.as_fd()
     }
 }
 
