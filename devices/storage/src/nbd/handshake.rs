@@ -9,7 +9,7 @@ use super::spec::{
 };
 use super::{MAX_PAYLOAD, Violation};
 use crate::SECTOR;
-use crate::map::GRANULE;
+use crate::top::layout::GRANULE;
 use zerocopy::byteorder::big_endian::{U16, U32};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 

@@ -4,7 +4,7 @@
 use super::spec::{REQUEST_MAGIC, RequestHead, kind, with};
 use super::{MAX_PAYLOAD, Session, Violation};
 use crate::SECTOR;
-use crate::map::GRANULE;
+use crate::top::layout::GRANULE;
 use zerocopy::FromBytes as _;
 
 /// The bytes of a request's head.

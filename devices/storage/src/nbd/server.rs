@@ -66,16 +66,13 @@ impl Drop for Server {
 }
 
 fn flush(volume: &Volume) -> io::Result<()> {
-    let quiet = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
     let (mut queue, mut done) = (volume.queue(), Vec::<Completion>::new());
     let flush = Request { id: 0, op: Op::Flush, offset: 0, len: 0, durable: false, buffers: None };
     queue.submit(&mut vec![flush]);
-    loop {
-        queue.reap(&mut done);
-        if let Some(completion) = done.first() {
-            return completion.result.map_err(|_| io::Error::other("the volume could not be flushed"));
-        }
-        queue.wait(quiet.as_fd())?;
+    queue.run_out(&mut done)?;
+    match done.first() {
+        Some(Completion { result: Ok(()), .. }) => Ok(()),
+        _ => Err(io::Error::other("the volume could not be flushed")),
     }
 }
 

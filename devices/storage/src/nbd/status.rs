@@ -1,7 +1,7 @@
 //! What is known of a volume's bytes without reading them.
 
 use super::reply::{Known, Run};
-use crate::Volume;
+use crate::{Status, Volume};
 
 /// Granules whose state differs, but not what is known of them, cost a step each.
 const STEPS: usize = 16;
@@ -29,6 +29,9 @@ pub(super) fn runs(volume: &Volume, offset: u64, len: u32, most: usize) -> Vec<R
 }
 
 /// What is known of the byte at `at`, and where before `end` something else begins.
-fn run(_volume: &Volume, _at: u64, end: u64) -> (Known, u64) {
-    (Known::Data, end)
+fn run(volume: &Volume, at: u64, end: u64) -> (Known, u64) {
+    match volume.status(at..end) {
+        (Status::Zeroes, to) => (Known::Zero, to),
+        (Status::Data, to) => (Known::Data, to),
+    }
 }

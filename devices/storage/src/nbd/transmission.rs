@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Runs in a reply to a read, and in one to BLOCK_STATUS.
 const READ_RUNS: usize = 64;
 const STATUS_RUNS: usize = 4096;
+/// A batch comes from so many steps; a request takes one to three.
+const STEPS: usize = 64;
 /// CACHE reads so much at once.
 const AHEAD: u32 = 1 << 20;
 
@@ -85,10 +87,13 @@ impl Transmission {
             for completion in done.drain(..) {
                 self.complete(completion);
             }
-            while self.take() {
+            // What has come becomes one batch, but not so much that the disk waits for the socket.
+            for _ in 0..STEPS {
+                if !self.take() {
+                    break;
+                }
                 moved = true;
             }
-            // All that has come becomes one batch.
             self.queue.submit(&mut self.batch);
             let sent = self.parts.send();
             moved |= sent;
