@@ -6,11 +6,10 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use crate::session::{Signals, signal_name};
 use crate::snapshots::{self, Places};
-use crate::socket;
-use crate::ui;
+use crate::{base, socket, ui};
 use ami_run_image::{Image, is_snapshot_id};
+use ami_run_storage::Volume;
 use ami_run_storage::nbd::{Export, Server};
-use ami_run_storage::{Base, Volume};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +28,7 @@ fn tell(ended: Result<Code, Failure>) -> Code {
 
 fn open_snapshot(args: &SnapshotServe) -> Result<Export, Failure> {
     let file = find(&args.snapshot)?;
-    let volume = Base::open(&file)
+    let volume = base::open(&file)
         .and_then(|base| Volume::temporary(base, None, &top_folder()))
         .map_err(|cause| unusable(&file.display().to_string(), &cause))?;
     Ok(Export { volume, read_only: true, description: format!("snapshot {}", args.snapshot.display()) })
