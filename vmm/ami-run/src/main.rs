@@ -30,6 +30,7 @@ mod source;
 mod state;
 mod ui;
 mod values;
+mod volume;
 
 use args::Command;
 use std::process::ExitCode;
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
         Ok(Command::Doctor(args)) => doctor::run(&args),
         Ok(Command::Lint(args)) => lint::run(&args),
         Ok(Command::SnapshotServe(args)) => serve::snapshot(&args),
+        Ok(Command::VolumeCreate(args)) => volume::create(&args),
+        Ok(Command::VolumeServe(args)) => serve::volume(&args),
+        Ok(Command::VolumeRebase(args)) => volume::rebase(&args),
         Err(refused) => refused.tell(),
     };
     let code = std::panic::catch_unwind(run).unwrap_or(exit::Code::Bug);

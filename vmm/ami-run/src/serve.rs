@@ -1,12 +1,12 @@
-//! `snapshot serve`: a disk for other programs, by NBD, until a signal ends it.
+//! `snapshot serve` and `volume serve`: a disk for other programs, by NBD, until a signal ends it.
 
-use crate::args::SnapshotServe;
+use crate::args::{SnapshotServe, VolumeServe};
 use crate::disks::{top_folder, unusable};
 use crate::exit::Code;
 use crate::failure::Failure;
 use crate::session::{Signals, signal_name};
 use crate::snapshots::{self, Places};
-use crate::{base, socket, ui};
+use crate::{base, socket, ui, volume};
 use ami_run_image::{Image, is_snapshot_id};
 use ami_run_storage::Volume;
 use ami_run_storage::nbd::{Export, Server};
@@ -17,6 +17,11 @@ use std::path::{Path, PathBuf};
 /// Serves a snapshot, read-only.
 pub(crate) fn snapshot(args: &SnapshotServe) -> Code {
     tell(open_snapshot(args).and_then(|export| serve(export, &args.snapshot, &args.socket)))
+}
+
+/// Serves a kept volume.
+pub(crate) fn volume(args: &VolumeServe) -> Code {
+    tell(open_volume(args).and_then(|export| serve(export, &args.volume, &args.socket)))
 }
 
 fn tell(ended: Result<Code, Failure>) -> Code {
@@ -32,6 +37,13 @@ fn open_snapshot(args: &SnapshotServe) -> Result<Export, Failure> {
         .and_then(|base| Volume::temporary(base, None, &top_folder()))
         .map_err(|cause| unusable(&file.display().to_string(), &cause))?;
     Ok(Export { volume, read_only: true, description: format!("snapshot {}", args.snapshot.display()) })
+}
+
+fn open_volume(args: &VolumeServe) -> Result<Export, Failure> {
+    let (file, read_only) = (volume::find(&args.volume)?, args.read_only);
+    let volume =
+        Volume::open(&file, read_only, base::open).map_err(|cause| volume::refused(&file, &cause))?;
+    Ok(Export { volume, read_only, description: format!("volume {}", args.volume.display()) })
 }
 
 /// A file of this name, or else the snapshot's.

@@ -7,11 +7,13 @@ mod doctor;
 mod launch;
 mod lint;
 mod snapshot;
+mod volume;
 
 pub(crate) use doctor::Doctor;
 pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch, MAX_CPUS};
 pub(crate) use lint::Lint;
 pub(crate) use snapshot::SnapshotServe;
+pub(crate) use volume::{VolumeCreate, VolumeRebase, VolumeServe};
 
 use crate::exit::Code;
 use crate::failure::Failure;
@@ -33,6 +35,9 @@ pub(crate) enum Command {
     Doctor(Doctor),
     Lint(Lint),
     SnapshotServe(SnapshotServe),
+    VolumeCreate(VolumeCreate),
+    VolumeServe(VolumeServe),
+    VolumeRebase(VolumeRebase),
 }
 
 /// A command line that does nothing: a mistake, or help or version, which were asked for.
@@ -50,7 +55,7 @@ struct Verb {
     read: fn(&[OsString]) -> Result<Command, clap::Error>,
 }
 
-const VERBS: [Verb; 4] = [
+const VERBS: [Verb; 7] = [
     Verb {
         name: "launch",
         about: "Launch an image; this word may be left out",
@@ -70,6 +75,21 @@ const VERBS: [Verb; 4] = [
         name: "snapshot serve",
         about: "Show a snapshot to other programs as a disk, by NBD",
         read: |words| SnapshotServe::try_parse_from(words).map(Command::SnapshotServe),
+    },
+    Verb {
+        name: "volume create",
+        about: "Make a volume, empty or from a snapshot's disk file",
+        read: |words| VolumeCreate::try_parse_from(words).map(Command::VolumeCreate),
+    },
+    Verb {
+        name: "volume serve",
+        about: "Show a volume to other programs as a disk, by NBD",
+        read: |words| VolumeServe::try_parse_from(words).map(Command::VolumeServe),
+    },
+    Verb {
+        name: "volume rebase",
+        about: "Tell a volume which disk file it stands on",
+        read: |words| VolumeRebase::try_parse_from(words).map(Command::VolumeRebase),
     },
 ];
 
@@ -190,7 +210,15 @@ mod tests {
 
     #[test]
     fn definitions_are_sound_and_every_option_has_help() {
-        for command in [Launch::command(), Doctor::command(), Lint::command(), SnapshotServe::command()] {
+        for command in [
+            Launch::command(),
+            Doctor::command(),
+            Lint::command(),
+            SnapshotServe::command(),
+            VolumeCreate::command(),
+            VolumeServe::command(),
+            VolumeRebase::command(),
+        ] {
             command.clone().debug_assert();
             for argument in command.get_arguments() {
                 assert!(argument.get_help().is_some(), "{}", argument.get_id());

@@ -1,0 +1,103 @@
+//! `volume create` and `volume rebase`, and where a volume's file is found.
+
+use crate::args::{VolumeCreate, VolumeRebase};
+use crate::disks::unusable;
+use crate::exit::Code;
+use crate::failure::Failure;
+use crate::{base, state, ui};
+use ami_run_storage::{Base, StorageError, Volume};
+use std::path::{Path, PathBuf};
+
+const GIB: u64 = 1 << 30;
+
+/// Makes one, and says so.
+pub(crate) fn create(args: &VolumeCreate) -> Code {
+    told(create_file(args).map(|text| ui::status("created", &text)))
+}
+
+/// Takes another disk file as what the volume stands on.
+pub(crate) fn rebase(args: &VolumeRebase) -> Code {
+    let rebased = base::open(&args.disk)
+        .map_err(|cause| unusable(&args.disk.display().to_string(), &cause))
+        .and_then(|base| Volume::rebase(&args.file, &base).map_err(|cause| refused(&args.file, &cause)));
+    let text = format!("{} stands on {}", args.file.display(), args.disk.display());
+    told(rebased.map(|()| ui::status("rebased", &text)))
+}
+
+fn told(ended: Result<(), Failure>) -> Code {
+    match ended {
+        Ok(()) => Code::Success,
+        Err(failure) => {
+            ui::failure(&failure);
+            failure.code
+        }
+    }
+}
+
+fn create_file(args: &VolumeCreate) -> Result<String, Failure> {
+    let path = &args.file;
+    let base = match (&args.from, args.size) {
+        (Some(from), _) => base::open(from).map_err(|cause| unusable(&from.display().to_string(), &cause))?,
+        (None, Some(_)) => Base::empty("nothing"),
+        (None, None) => {
+            let missing = "The request must contain the parameter size or snapshotId";
+            return Err(Failure::new(Code::CommandLine, "a volume needs a size or a snapshot")
+                .ec2("MissingParameter", missing)
+                .hint("give --size GIB, --from DISKFILE, or both"));
+        }
+    };
+    // EBS has whole gibibytes, as large as the snapshot at least.
+    let gib = args.size.map_or(base.size().div_ceil(GIB), u64::from);
+    let volume = Volume::create(path, base, Some(gib.saturating_mul(GIB)));
+    volume.map_err(|cause| refused(path, &cause))?;
+    let from = args.from.as_ref().map_or(String::new(), |from| format!(" on {}", from.display()));
+    Ok(format!("{}: {gib} GiB{from}", path.display()))
+}
+
+/// Why a volume is not there: what is wrong with it, or with this computer.
+pub(crate) fn refused(path: &Path, cause: &StorageError) -> Failure {
+    let code = match cause {
+        StorageError::Create { .. } | StorageError::Grow { .. } | StorageError::Busy { .. } => Code::Host,
+        _ => return unusable(&path.display().to_string(), cause),
+    };
+    Failure::new(code, format!("cannot use {}", path.display())).because(cause)
+}
+
+/// The file of this name, or else that of a volume with this id in the state folder.
+pub(crate) fn find(given: &Path) -> Result<PathBuf, Failure> {
+    let id = given.to_str().filter(|id| is_volume_id(id));
+    let (Some(id), Err(_)) = (id, given.symlink_metadata()) else { return Ok(given.to_owned()) };
+    let Some(instances) = state::folder(|name| std::env::var_os(name)).map(|state| state.join("instances"))
+    else {
+        return Err(nowhere(id, given));
+    };
+    let entries = std::fs::read_dir(&instances).into_iter().flatten().flatten();
+    let files = entries.map(|instance| instance.path().join("volumes").join(id));
+    files.into_iter().find(|file| file.symlink_metadata().is_ok()).ok_or_else(|| nowhere(id, &instances))
+}
+
+fn nowhere(id: &str, place: &Path) -> Failure {
+    let message = format!("The volume '{id}' does not exist.");
+    Failure::new(Code::Refused, format!("there is no volume {id} in {}", place.display()))
+        .ec2("InvalidVolume.NotFound", message)
+        .hint("give the path of its file")
+}
+
+/// It becomes a part of a path.
+fn is_volume_id(id: &str) -> bool {
+    let rest = id.strip_prefix("vol-").unwrap_or_default();
+    !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_volume_id;
+
+    #[test]
+    fn an_id_is_no_path() {
+        assert!(is_volume_id("vol-0123456789abcdef0"));
+        for not in ["vol-", "vol-../x", "vol-1/2", "data.vol", "snap-1", ""] {
+            assert!(!is_volume_id(not), "{not}");
+        }
+    }
+}
