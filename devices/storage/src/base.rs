@@ -81,6 +81,20 @@ impl Base {
         Ok(Base { path: path.to_owned(), content })
     }
 
+    /// One on a cache of a test's own.
+    #[cfg(test)]
+    pub(crate) fn cached(
+        path: &Path,
+        folder: &CacheFolder,
+        size: u64,
+        fetchers: crate::cache::Fetchers,
+    ) -> Base {
+        let file = Arc::new(File::open(path).unwrap());
+        let identity = Identity::of(&[Part { path: path.to_owned(), file }]).unwrap();
+        let cache = Cache::open(folder, identity, size, fetchers).unwrap();
+        Base { path: path.to_owned(), content: Content::Cached(Arc::new(cache)) }
+    }
+
     fn raw(path: &Path, file: &Arc<File>, size: u64, parts: &[Part]) -> Base {
         let (file, parts) = (Arc::clone(file), parts.to_vec());
         Base { path: path.to_owned(), content: Content::File { file, size, parts } }

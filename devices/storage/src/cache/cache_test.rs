@@ -299,6 +299,11 @@ fn a_full_host_is_an_error_of_the_reader_and_nothing_wrong_is_left() {
     let (bench, disk) = (Bench::new(), Disk::new(|_| Ok(())));
     let cache = bench.open(SIZE, &disk);
     let read = |block: u64| cache.wait(block * BLOCK..((block + 1) * BLOCK).min(SIZE));
+    let waker = Arc::new(Waker::new().unwrap());
+    cache.prepare(0..512, &waker).unwrap();
+    soon(|| cache.shared.state.lock().threads == 0);
+    let left = (0..11).filter(|block| !cache.shared.present.has(*block)).count();
+    assert!(left > 4, "what nobody waits for takes no scarce space: {left}");
     let told: Vec<_> = [0, 1, 2, 3, 5, 6, 7].into_iter().filter_map(|block| read(block).err()).collect();
     assert!(!told.is_empty(), "it holds 3 MiB and took 3.5");
     for cause in told {

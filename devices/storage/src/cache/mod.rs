@@ -26,6 +26,8 @@ mod work;
 mod cache_test;
 #[cfg(test)]
 mod processes_test;
+#[cfg(test)]
+mod volume_test;
 
 pub use entry::CacheFolder;
 pub use intake::Progress;
