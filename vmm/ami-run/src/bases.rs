@@ -21,10 +21,7 @@ impl Bases {
         if let Some((_, base)) = self.0.iter().find(|(known, _)| known == path) {
             return Ok(base.clone());
         }
-        let mut show = Show::new(path);
-        let base = Base::open_any(path, &cache(), &mut |progress| show.progress(progress));
-        show.end(base.is_ok());
-        let base = base?;
+        let base = open(path)?;
         self.0.push((path.to_owned(), base.clone()));
         Ok(base)
     }
@@ -33,6 +30,14 @@ impl Bases {
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         self.0.iter().flat_map(|(_, base)| base.files()).collect()
     }
+}
+
+/// Opens one disk file.
+pub(crate) fn open(path: &Path) -> Result<Base, StorageError> {
+    let mut show = Show::new(path);
+    let base = Base::open_any(path, &cache(), &mut |progress| show.progress(progress));
+    show.end(base.is_ok());
+    base
 }
 
 /// In the state folder; without a home, for this process alone.
@@ -82,7 +87,7 @@ impl Show<'_> {
 
     fn end(self, done: bool) {
         if done && self.shown.is_some() {
-            ui::status("unpacked", &format!("{}, for this launch and later ones", self.path.display()));
+            ui::status("unpacked", &format!("{}, for this use and later ones", self.path.display()));
         }
     }
 }

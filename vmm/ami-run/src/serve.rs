@@ -6,7 +6,7 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use crate::session::{Signals, signal_name};
 use crate::snapshots::{self, Places};
-use crate::{base, socket, ui, volume};
+use crate::{bases, socket, ui, volume};
 use ami_run_image::{Image, is_snapshot_id};
 use ami_run_storage::Volume;
 use ami_run_storage::nbd::{Export, Server};
@@ -33,7 +33,7 @@ fn tell(ended: Result<Code, Failure>) -> Code {
 
 fn open_snapshot(args: &SnapshotServe) -> Result<Export, Failure> {
     let file = find(&args.snapshot)?;
-    let volume = base::open(&file)
+    let volume = bases::open(&file)
         .and_then(|base| Volume::temporary(base, None, &top_folder()))
         .map_err(|cause| unusable(&file.display().to_string(), &cause))?;
     Ok(Export { volume, read_only: true, description: format!("snapshot {}", args.snapshot.display()) })
@@ -42,7 +42,7 @@ fn open_snapshot(args: &SnapshotServe) -> Result<Export, Failure> {
 fn open_volume(args: &VolumeServe) -> Result<Export, Failure> {
     let (file, read_only) = (volume::find(&args.volume)?, args.read_only);
     let volume =
-        Volume::open(&file, read_only, base::open).map_err(|cause| volume::refused(&file, &cause))?;
+        Volume::open(&file, read_only, bases::open).map_err(|cause| volume::refused(&file, &cause))?;
     Ok(Export { volume, read_only, description: format!("volume {}", args.volume.display()) })
 }
 

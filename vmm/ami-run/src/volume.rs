@@ -4,7 +4,7 @@ use crate::args::{VolumeCreate, VolumeRebase};
 use crate::disks::unusable;
 use crate::exit::Code;
 use crate::failure::Failure;
-use crate::{base, state, ui};
+use crate::{bases, state, ui};
 use ami_run_storage::{Base, StorageError, Volume};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub(crate) fn create(args: &VolumeCreate) -> Code {
 
 /// Takes another disk file as what the volume stands on.
 pub(crate) fn rebase(args: &VolumeRebase) -> Code {
-    let rebased = base::open(&args.disk)
+    let rebased = bases::open(&args.disk)
         .map_err(|cause| unusable(&args.disk.display().to_string(), &cause))
         .and_then(|base| Volume::rebase(&args.file, &base).map_err(|cause| refused(&args.file, &cause)));
     let text = format!("{} stands on {}", args.file.display(), args.disk.display());
@@ -37,7 +37,9 @@ fn told(ended: Result<(), Failure>) -> Code {
 fn create_file(args: &VolumeCreate) -> Result<String, Failure> {
     let path = &args.file;
     let base = match (&args.from, args.size) {
-        (Some(from), _) => base::open(from).map_err(|cause| unusable(&from.display().to_string(), &cause))?,
+        (Some(from), _) => {
+            bases::open(from).map_err(|cause| unusable(&from.display().to_string(), &cause))?
+        }
         (None, Some(_)) => Base::empty("nothing"),
         (None, None) => {
             let missing = "The request must contain the parameter size or snapshotId";

@@ -103,7 +103,8 @@ pub(crate) struct Launch {
     #[arg(long, value_name = "SIZE", value_parser = values::memory, help_heading = "Machine")]
     pub(crate) memory: Option<u64>,
 
-    /// The disk file that holds a snapshot (repeatable); otherwise snap-….raw beside image.json, or .img, .qcow2, .vmdk, .vhd, .raw.xz, .raw.gz, .raw.zst
+    /// The disk file that holds a snapshot (repeatable); otherwise snap-….raw beside image.json, or .img,
+    /// .qcow2, .vmdk, .vhd, .raw.xz, .raw.gz, .raw.zst
     #[arg(long = "snapshot", value_name = "SNAP=FILE", value_parser = values::snapshot)]
     #[arg(help_heading = "Machine")]
     pub(crate) snapshots: Vec<SnapshotFile>,

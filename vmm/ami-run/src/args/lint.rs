@@ -31,7 +31,8 @@ pub(crate) struct Lint {
     #[arg(long, value_name = "AMI")]
     pub(crate) image_id: Option<String>,
 
-    /// The disk file that holds a snapshot (repeatable); otherwise snap-….raw beside image.json, or another as for a launch
+    /// The disk file that holds a snapshot (repeatable); otherwise snap-….raw beside image.json, or .img,
+    /// .qcow2, .vmdk, .vhd, .raw.xz, .raw.gz, .raw.zst
     #[arg(long = "snapshot", value_name = "SNAP=FILE", value_parser = values::snapshot)]
     pub(crate) snapshots: Vec<SnapshotFile>,
 

@@ -22,7 +22,7 @@ Exit codes:
 #[derive(Parser, Debug)]
 #[command(name = "ami-run snapshot serve", no_binary_name = true, max_term_width = 100, after_help = EPILOGUE)]
 pub(crate) struct SnapshotServe {
-    /// A disk file of any format, or a snapshot's id, whose disk file is snap-….raw or .img here
+    /// A disk file of any format, or a snapshot's id, whose disk file is snap-….raw, .qcow2, … here
     #[arg(value_name = "SNAP|DISKFILE")]
     pub(crate) snapshot: PathBuf,
 
