@@ -98,8 +98,26 @@ pub fn file_gzip(data: &[u8]) {
     judge(data);
 }
 
+/// As it is, and with the checksums of the stream's and the first block's header made good: what a header may ask for
+/// is seen then.
 pub fn file_xz(data: &[u8]) {
     judge(data);
+    let mut file = data.to_vec();
+    let sum = |file: &mut [u8], from: usize, to: usize| {
+        if let Some((bytes, place)) =
+            file.get_mut(from..to + 4).and_then(|part| part.split_at_mut_checked(to - from))
+        {
+            let mut crc = flate2::Crc::new();
+            crc.update(bytes);
+            place.copy_from_slice(&crc.sum().to_le_bytes());
+        }
+    };
+    sum(&mut file, 6, 8);
+    let block = file.get(12).map_or(0, |size| usize::from(*size) * 4);
+    sum(&mut file, 12, 12 + block);
+    if file != data {
+        judge(&file);
+    }
 }
 
 pub fn file_zstd(data: &[u8]) {
@@ -168,7 +186,7 @@ mod tests {
     #[test]
     fn the_good_streams_are_read_to_the_end() {
         for name in ["file_gzip/plain", "file_xz/plain", "file_zstd/plain", "file_zstd/frames"] {
-            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
             assert!(judge(&std::fs::read(path).expect("a file of the corpus")), "{name}");
         }
     }

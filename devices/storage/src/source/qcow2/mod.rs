@@ -18,6 +18,7 @@ use imago::qcow2::Qcow2;
 use imago::raw::Raw;
 use imago::{FormatAccess, Mapping, Storage};
 use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -39,8 +40,29 @@ pub(super) struct Image {
 #[derive(Debug)]
 struct Open {
     access: Arc<FormatAccess<File>>,
-    /// How much of second tables may have been read since it was opened.
-    cached: u64,
+    tables: Tables,
+}
+
+/// Which second tables may have been read since the files were opened.
+#[derive(Default, Debug)]
+struct Tables {
+    /// Layer and number.
+    seen: HashSet<(usize, u64)>,
+    bytes: u64,
+}
+
+impl Tables {
+    /// Counts those of a layer that say where `len` bytes at `offset` are.
+    fn touch(&mut self, layer: usize, cluster: u64, offset: u64, len: u64) {
+        // A table is one cluster of entries of 8 bytes.
+        let span = cluster.saturating_mul(cluster / 8).max(1);
+        let last = offset.saturating_add(len.saturating_sub(1)).checked_div(span).unwrap_or(0);
+        for number in offset.checked_div(span).unwrap_or(0)..=last {
+            if self.seen.insert((layer, number)) {
+                self.bytes = self.bytes.saturating_add(cluster);
+            }
+        }
+    }
 }
 
 impl Image {
@@ -48,7 +70,7 @@ impl Image {
         let layers = chain::open_chain(reader.clone())?;
         let size = layers.first().and_then(|layer| layer.header.as_ref()).map_or(0, |header| header.size);
         let access = Arc::new(access(&layers)?);
-        let open = Arc::new(Mutex::new(Open { access, cached: 0 }));
+        let open = Arc::new(Mutex::new(Open { access, tables: Tables::default() }));
         Ok(Image { first: reader, layers: layers.into(), size, open })
     }
 
@@ -61,23 +83,23 @@ impl Image {
         files.flatten().map(|reader| reader.part().clone()).collect()
     }
 
-    /// Counts what a fetch may add to the crate's tables, and has it forget them when they are many.
-    fn access(&self) -> Result<Arc<FormatAccess<File>>, StorageError> {
-        let clusters =
-            self.layers.iter().filter_map(|layer| layer.header.as_ref()).map(|header| header.cluster);
-        // A block takes one table of a cluster, or two where it lies on an edge; in the smallest clusters sixteen.
-        let tables: u64 = clusters.map(|cluster| cluster.saturating_mul(2).max(16 << 10)).sum();
+    /// The crate's view, to read `len` bytes at `offset`: a new one where the tables of the old one are many.
+    fn access(&self, offset: u64, len: u64) -> Result<Arc<FormatAccess<File>>, StorageError> {
         let mut open = self.open.lock();
-        if open.cached.saturating_add(tables) > MOST_CACHED.max(tables) {
-            *open = Open { access: Arc::new(access(&self.layers)?), cached: 0 };
+        if open.tables.bytes > MOST_CACHED {
+            *open = Open { access: Arc::new(access(&self.layers)?), tables: Tables::default() };
         }
-        open.cached = open.cached.saturating_add(tables);
+        for (number, layer) in self.layers.iter().enumerate() {
+            if let Some(header) = &layer.header {
+                open.tables.touch(number, header.cluster, offset, len);
+            }
+        }
         Ok(Arc::clone(&open.access))
     }
 
     /// Fills `to` with the disk's bytes at `offset`, piece by piece as the tables have them.
     fn read(&self, offset: u64, to: &mut [u8]) -> Result<Content, StorageError> {
-        let access = self.access()?;
+        let access = self.access(offset, to.len() as u64)?;
         let wrong = |error: io::Error| self.wrong(&error);
         let (mut at, mut rest, mut content) = (offset, to, Content::Zeroes);
         while !rest.is_empty() {
@@ -165,5 +187,40 @@ impl Fetch for Image {
             Content::Data if !all_zero(block) => Ok(Content::Data),
             _ => Ok(Content::Zeroes),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::test::maker;
+
+    #[test]
+    fn tables_are_counted_once() {
+        let mut tables = Tables::default();
+        tables.touch(0, 64 << 10, 0, 512 << 10);
+        tables.touch(0, 64 << 10, 511 << 20, 1 << 20);
+        assert_eq!(tables.bytes, 64 << 10);
+        tables.touch(0, 64 << 10, 511 << 20, (1 << 20) + 1);
+        tables.touch(1, 64 << 10, 0, 1);
+        assert_eq!(tables.bytes, 3 * (64 << 10));
+        tables.touch(2, 512, 0, 512 << 10);
+        assert_eq!(tables.bytes, 3 * (64 << 10) + 16 * 512);
+    }
+
+    #[test]
+    fn the_crates_view_is_new_when_its_tables_are_many() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), maker::qcow2()).unwrap();
+        let part =
+            Part { path: file.path().to_owned(), file: Arc::new(std::fs::File::open(file.path()).unwrap()) };
+        let image = Image::open(Reader::new(part, 9 * 512, "a qcow2 file")).unwrap();
+        let first = image.access(0, 512).unwrap();
+        assert!(Arc::ptr_eq(&first, &image.access(1 << 40, 512).unwrap()));
+        image.open.lock().tables.bytes = MOST_CACHED + 1;
+        let second = image.access(0, 512).unwrap();
+        assert!(!Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&second, &image.access(0, 512).unwrap()));
+        let mut block = [0; 512];
+        assert!(matches!(image.read(0, &mut block), Ok(Content::Data)) && block == [0x11; 512]);
     }
 }

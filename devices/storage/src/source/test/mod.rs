@@ -9,7 +9,7 @@ mod chains;
 mod formats;
 mod hand;
 mod harm;
-mod maker;
+pub(super) mod maker;
 mod refusals;
 
 use super::{BLOCK, Content, Kind, Source, StreamError, open};

@@ -88,6 +88,27 @@ fn what_a_stream_holds_must_be_raw() {
 }
 
 #[test]
+fn streams_that_take_much_memory_are_refused() {
+    let files = Files::new();
+    let words = "that takes more than 128 MiB to unpack, which cannot be used here: unpack it yourself";
+    // A frame's window of 1 GiB: 2^(10 + 20).
+    let said = error(&files.write("disk.zst", b"\x28\xb5\x2f\xfd\0\xa0\x01\0\0"));
+    assert!(said.contains(words), "{said}");
+    files.write("disk.raw", disk());
+    if files.run("xz -k disk.raw") {
+        // The dictionary's size is in the first block's header, which has a checksum: 4 GiB less a byte.
+        let mut file = fs::read(files.path("disk.raw.xz")).unwrap();
+        let end = 12 + usize::from(file[12]) * 4;
+        file[16] = 40;
+        let mut sum = flate2::Crc::new();
+        sum.update(&file[12..end]);
+        file[end..end + 4].copy_from_slice(&sum.sum().to_le_bytes());
+        let said = error(&files.write("disk.xz", file));
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
 fn other_formats_by_qemu_img() {
     let files = Files::new();
     files.write("disk.raw", disk());
