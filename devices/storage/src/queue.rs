@@ -42,8 +42,8 @@ pub struct Queue {
     work: Vec<Work>,
     /// I/O on blocks of the base that are not there yet.
     parked: Vec<(Owner, Io)>,
-    /// When to begin an epoch that nobody asked for.
-    epoch: Option<Instant>,
+    /// Since when something is unflushed, as far as this queue has seen.
+    behind: Option<Instant>,
     /// When the last fault was logged: a guest that fails at will must not fill the log.
     logged: Option<Instant>,
 }
@@ -64,7 +64,7 @@ impl Queue {
             came: Vec::new(),
             work: Vec::new(),
             parked: Vec::new(),
-            epoch: None,
+            behind: None,
             logged: None,
         }
     }
@@ -157,23 +157,7 @@ impl Queue {
     fn go_on(&mut self) {
         loop {
             for work in std::mem::take(&mut self.work) {
-                match work {
-                    Work::Begin(owner, io) => self.begin(owner, io),
-                    Work::Done { queue, id, op, bytes, result } => {
-                        let result = result.map_err(|cause| {
-                            let len = bytes.end.saturating_sub(bytes.start);
-                            self.log(&format_args!("{op:?} of {len} bytes at {}: {cause}", bytes.start));
-                            cause.fault()
-                        });
-                        self.answer(queue, Completion { id, result });
-                    }
-                    Work::Failed(cause) => {
-                        let name = self.volume.name();
-                        log::error!(
-                            "volume {name}: a flush failed, so it takes no more writes until it is opened again: {cause}"
-                        );
-                    }
-                }
+                self.carry_out(work);
             }
             if self.came.is_empty() {
                 break;
@@ -188,6 +172,23 @@ impl Queue {
         }
         if !self.came.is_empty() {
             self.go_on();
+        }
+    }
+
+    fn carry_out(&mut self, work: Work) {
+        match work {
+            Work::Begin(owner, io) => self.begin(owner, io),
+            Work::Done { queue, id, op, bytes, result } => {
+                if let Err(cause) = &result {
+                    let len = bytes.end.saturating_sub(bytes.start);
+                    self.log(&format_args!("{op:?} of {len} bytes at {}: {cause}", bytes.start));
+                }
+                self.answer(queue, Completion { id, result: result.map_err(|cause| cause.fault()) });
+            }
+            Work::Failed(cause) => log::error!(
+                "volume {}: a flush failed, so it takes no more writes until it is opened again: {cause}",
+                self.volume.name()
+            ),
         }
     }
 
@@ -241,16 +242,16 @@ impl Queue {
 
     fn time_to_epoch(&mut self) -> Option<Duration> {
         if !self.volume.engine().wants_epoch() {
-            self.epoch = None;
+            self.behind = None;
             return None;
         }
-        let at = *self.epoch.get_or_insert_with(|| Instant::now() + BEHIND);
-        Some(at.saturating_duration_since(Instant::now()))
+        let since = *self.behind.get_or_insert_with(Instant::now);
+        Some(BEHIND.saturating_sub(since.elapsed()))
     }
 
     fn begin_epoch(&mut self) {
-        if self.epoch.is_some_and(|at| at <= Instant::now()) {
-            self.epoch = None;
+        if self.behind.is_some_and(|since| since.elapsed() >= BEHIND) {
+            self.behind = None;
             self.volume.engine().begin_epoch(&mut self.work);
             self.go_on();
         }

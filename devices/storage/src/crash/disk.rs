@@ -142,8 +142,7 @@ fn apply(change: &Change, sectors: Range<u64>, content: &mut BTreeMap<u64, Secto
             }
         }
         Change::Punch(_) => {
-            let gone: Vec<u64> = content.range(sectors).map(|(number, _)| *number).collect();
-            gone.iter().for_each(|number| drop(content.remove(number)));
+            content.retain(|number, _| !sectors.contains(number));
         }
         Change::Size(new) => *size = *new,
     }

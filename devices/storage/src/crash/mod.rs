@@ -16,7 +16,9 @@ impl Random {
     fn new(seed: u64) -> Random {
         // Neighbouring seeds are to give unlike numbers.
         let mut random = Random((seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1);
-        (0..4).for_each(|_| drop(random.below(2)));
+        for _ in 0..4 {
+            random.below(2);
+        }
         random
     }
 

@@ -106,7 +106,7 @@ impl Engine {
 
     pub(super) fn flush(&mut self, asked: Option<(u32, QueueId)>, work: &mut Vec<Work>) {
         if self.flushes.failed && !self.breaks(Rule::FailureStays) {
-            return self.answer_all(asked.map(|(number, _)| number), Some(Cause::Broken), work);
+            return self.answer_all(asked.map(|(number, _)| number), true, work);
         }
         let flushes = &mut self.flushes;
         if flushes.epoch.is_some() {
@@ -115,7 +115,7 @@ impl Engine {
         }
         let nothing = flushes.changes == flushes.synced && !self.map.has_changed();
         if nothing || asked.is_some_and(|(_, queue)| self.ignores_others(queue)) {
-            return self.answer_all(asked.map(|(number, _)| number), None, work);
+            return self.answer_all(asked.map(|(number, _)| number), false, work);
         }
         self.start_epoch(asked.map(|(number, _)| number).into_iter().collect(), work);
     }
@@ -191,7 +191,7 @@ impl Engine {
             Ok(()) => {
                 self.flushes.synced = epoch.covers;
                 self.flushes.punchable.append(&mut epoch.zeroed);
-                self.answer_all(epoch.jobs, None, work);
+                self.answer_all(epoch.jobs, false, work);
                 self.punch(work);
             }
             // The map found no room, and says so: what was flushed before is as it was, and this can be tried again.
@@ -207,9 +207,7 @@ impl Engine {
                 self.flushes.failed = true;
                 work.push(Work::Failed(cause));
                 epoch.sectors.iter().for_each(|(number, _)| self.map.changed_again(*number));
-                for number in epoch.jobs {
-                    self.answer(number, Some(Cause::Broken), work);
-                }
+                self.answer_all(epoch.jobs, true, work);
             }
         }
         let next = std::mem::take(&mut self.flushes.next);
@@ -227,13 +225,7 @@ impl Engine {
         }
     }
 
-    fn answer_all(
-        &mut self,
-        jobs: impl IntoIterator<Item = u32>,
-        failed: Option<Cause>,
-        work: &mut Vec<Work>,
-    ) {
-        let broken = failed.is_some();
+    fn answer_all(&mut self, jobs: impl IntoIterator<Item = u32>, broken: bool, work: &mut Vec<Work>) {
         for number in jobs {
             self.answer(number, broken.then_some(Cause::Broken), work);
         }

@@ -63,8 +63,9 @@ impl TopFile {
 
     /// The pages of the map that hold anything on disk, for a volume of this size.
     pub(crate) fn map_pages(&self, size: u64) -> io::Result<Ranges> {
-        let (page, end) = (PAGE_SECTORS * MAP_SECTOR, layout::pages(size));
-        let number = |offset: u64| offset.saturating_sub(layout::map_sector(0)) / page;
+        const PAGE: u64 = PAGE_SECTORS * MAP_SECTOR;
+        let end = layout::pages(size);
+        let number = |offset: u64| offset.saturating_sub(layout::map_sector(0)) / PAGE;
         let (mut pages, mut at) = (Ranges::default(), layout::map_sector(0));
         for extent in 0..=MOST_EXTENTS {
             let data = match seek(&self.file, SeekFrom::Data(at)) {
