@@ -26,3 +26,5 @@ mod run;
 mod serve;
 #[path = "cli/terminal.rs"]
 mod terminal;
+#[path = "cli/volumes.rs"]
+mod volumes;

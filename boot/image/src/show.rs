@@ -38,6 +38,7 @@ struct Volume<'a> {
     delete_on_termination: bool,
     encrypted: bool,
     source: Option<&'a Path>,
+    kept: bool,
     interface: String,
 }
 
@@ -126,12 +127,17 @@ fn volume_text(volume: &PlannedVolume) -> String {
     parts.push(match (&volume.snapshot_id, &volume.source) {
         (Some(id), Some(file)) => format!("{id} in {}", file.display()),
         (Some(id), None) => id.clone(),
+        (None, Some(file)) if volume.kept => {
+            format!("{}, a volume that keeps what is written", file.display())
+        }
         (None, Some(file)) => file.display().to_string(),
         (None, None) => "empty".to_owned(),
     });
-    parts.push(
-        if volume.delete_on_termination { "deleted on termination" } else { "kept on termination" }.into(),
-    );
+    match (volume.kept, volume.delete_on_termination) {
+        (true, _) => {}
+        (false, true) => parts.push("deleted on termination".to_owned()),
+        (false, false) => parts.push("kept on termination".to_owned()),
+    }
     if volume.encrypted {
         parts.push("encrypted on EC2".to_owned());
     }
@@ -150,6 +156,7 @@ impl Volume<'_> {
             delete_on_termination: volume.delete_on_termination,
             encrypted: volume.encrypted,
             source: volume.source.as_deref(),
+            kept: volume.kept,
             interface: volume.interface.to_string(),
         }
     }

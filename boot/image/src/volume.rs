@@ -47,6 +47,8 @@ pub struct PlannedVolume {
     pub encrypted: bool,
     /// The disk file that holds the snapshot. None until it is found, and for a volume that starts empty.
     pub source: Option<PathBuf>,
+    /// The source is a volume's own file: what the guest writes stays in it.
+    pub kept: bool,
     pub interface: Interface,
     performance: Performance,
     size_place: String,
@@ -91,6 +93,7 @@ impl PlannedVolume {
             delete_on_termination: ebs.delete_on_termination.unwrap_or(root),
             encrypted: ebs.encrypted == Some(true) || known.and_then(|one| one.encrypted) == Some(true),
             source: None,
+            kept: false,
             interface,
             performance,
             size_place: mapping.place("VolumeSize"),
@@ -105,6 +108,22 @@ impl PlannedVolume {
         self.source = Some(file);
         let gib = u32::try_from(bytes.div_ceil(1 << 30)).unwrap_or(u32::MAX);
         self.snapshot_is(Some(gib))
+    }
+
+    /// Tells that there is a volume already, in a file of its own: nothing is made from a snapshot.
+    pub fn is_there(&mut self, file: PathBuf, bytes: u64) -> Result<(), Refusal> {
+        if let Some(wanted) = self.size_gib {
+            let message = format!(
+                "Volume {} has {} and not {wanted} GiB: leave VolumeSize out",
+                file.display(),
+                in_gib(bytes)
+            );
+            return Err(Refusal::new(code::INVALID_MAPPING, self.size_place.clone(), message));
+        }
+        self.snapshot_id = None;
+        self.kept = true;
+        self.delete_on_termination = false;
+        self.found(file, bytes)
     }
 
     /// The volume's size, as far as it is known.
@@ -138,4 +157,9 @@ impl PlannedVolume {
             warn("EncryptedSnapshotPlaintext", message)
         })
     }
+}
+
+/// Exactly.
+fn in_gib(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 30) { format!("{} GiB", bytes >> 30) } else { format!("{bytes} bytes") }
 }

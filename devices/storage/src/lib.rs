@@ -38,6 +38,7 @@ mod ranges;
 mod ring;
 mod slab;
 pub mod source;
+mod synchronous;
 mod top;
 mod volume;
 #[cfg(test)]
@@ -50,6 +51,8 @@ pub use engine::{Completion, Fault, Op, Request, Status};
 pub use identity::{Changed, Identity};
 pub use open::{Opened, open};
 pub use queue::Queue;
+pub use synchronous::VolumeReader;
+pub use top::header::is_volume;
 pub use volume::Volume;
 
 use std::io;

@@ -26,6 +26,8 @@ fn volume(planned: &PlannedVolume, bases: &mut Bases, tops: &Path) -> Result<Dis
     let size = planned.size_gib.map(|gib| u64::from(gib) * GIB);
     let name = &planned.device_name;
     let volume = match &planned.source {
+        Some(file) if planned.kept => Volume::open(file, false, |base| bases.open(base))
+            .map_err(|cause| unusable(&format!("{} as volume {name}", file.display()), &cause))?,
         Some(file) => bases
             .open(file)
             .and_then(|base| Volume::temporary(base, size, tops))
@@ -82,6 +84,22 @@ pub(crate) fn unusable(what: &str, cause: &StorageError) -> Failure {
         )),
         _ => failure,
     }
+}
+
+/// Sees to it that what the guest wrote stays: it may have ended without a flush.
+pub(crate) fn keep(kept: &[(PathBuf, Volume)]) -> Result<(), Failure> {
+    kept.iter().try_for_each(|(file, volume)| {
+        volume.flush().map_err(|cause| {
+            let message = format!("not all that the guest wrote may be kept in {}", file.display());
+            Failure::new(Code::Host, message).because(&cause)
+        })
+    })
+}
+
+/// The volumes that stay, for [`keep`].
+pub(crate) fn kept(plan: &LaunchPlan, disks: &[Disk]) -> Vec<(PathBuf, Volume)> {
+    let volumes = plan.volumes.iter().zip(disks).filter(|(planned, _)| planned.kept);
+    volumes.filter_map(|(planned, disk)| Some((planned.source.clone()?, disk.volume.clone()))).collect()
 }
 
 /// Where private tops live: files without a name, possibly large, so not in a memory file system by choice.

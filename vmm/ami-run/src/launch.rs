@@ -38,6 +38,7 @@ pub(crate) fn run(args: &Launch, bare: bool) -> Report {
 fn run_plan(args: &Launch, plan: &mut Plan, started: Instant) -> Result<Ended, Failure> {
     plan.check_memory(args)?;
     let disks = disks::open(&plan.launch, &mut plan.bases)?;
+    let kept = disks::kept(&plan.launch, &disks);
     let boot = boot(&plan.start)?;
     host::check_kvm(args.force)?;
     let Outputs { log, trace } = outputs::open(args, plan)?;
@@ -71,7 +72,9 @@ fn run_plan(args: &Launch, plan: &mut Plan, started: Instant) -> Result<Ended, F
     let transcript = Transcript::new(args.wait_for.clone());
     let timeout = args.timeout.map(|limit| started + limit);
     let setup = Setup { signals, input, screen, log, transcript, timeout, stop_timeout: args.stop_timeout };
-    session::run(machine, setup).map_err(|cause| io_failure("follow the machine", &cause))
+    let ended = session::run(machine, setup).map_err(|cause| io_failure("follow the machine", &cause))?;
+    disks::keep(&kept)?;
+    Ok(ended)
 }
 
 fn boot(start: &Start) -> Result<Boot, Failure> {

@@ -78,9 +78,11 @@ fn look(args: &Lint) -> Result<Lints, Failure> {
     match source::open(&args.image, false, args.image_id.as_deref())? {
         Source::Disk(path) => {
             snapshots::check(&args.snapshots, &[])?;
-            let base = inspect::open(&mut Bases::default(), &path)?;
-            let contents = inspect::look(&base, None, Depth::System)?;
-            Ok(Lints { findings: lint(&contents, None), assumed: Some(guess(&contents)) })
+            judge_disk(&inspect::open(&mut Bases::default(), &path)?)
+        }
+        Source::Volume(path) => {
+            snapshots::check(&args.snapshots, &[])?;
+            judge_disk(&inspect::open_volume(&mut Bases::default(), &path)?)
         }
         Source::Description { image, folder, .. } => {
             let claims = Claims::from(&*image);
@@ -94,6 +96,12 @@ fn look(args: &Lint) -> Result<Lints, Failure> {
             Ok(Lints { findings, assumed: None })
         }
     }
+}
+
+/// What no image describes.
+fn judge_disk(disk: &inspect::Disk) -> Result<Lints, Failure> {
+    let contents = inspect::look(disk, None, Depth::System)?;
+    Ok(Lints { findings: lint(&contents, None), assumed: Some(guess(&contents)) })
 }
 
 /// The disk file of the root volume, and the volume's size where it is said. None: no snapshot is the root.

@@ -35,7 +35,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Image,
-    /// A disk that no image describes.
+    /// A disk file or a volume that no image describes.
     Disk,
     /// A kernel by itself.
     Kernel,
@@ -66,6 +66,13 @@ pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
+/// A disk that was named by itself.
+struct Given {
+    path: PathBuf,
+    /// It is a volume, of so many bytes.
+    volume: Option<u64>,
+}
+
 /// What the command line names, looked into.
 struct Named {
     kind: Kind,
@@ -74,7 +81,7 @@ struct Named {
     /// Where snapshots are looked for.
     folder: PathBuf,
     /// A disk that no image describes, and what it looks like.
-    disk: Option<PathBuf>,
+    disk: Option<Given>,
     guess: Option<Guess>,
     bases: Bases,
 }
@@ -87,10 +94,12 @@ impl Named {
                 Named { kind: Kind::Image, name, image: *image, folder, disk: None, guess: None, bases }
             }
             Some(Source::Disk(path)) => {
-                let (name, folder) = (path.display().to_string(), source::folder_of(&path));
-                let guess = guess(&inspect::look(&inspect::open(&mut bases, &path)?, None, Depth::Start)?);
-                let image = source::assumed_image(Some(&guess));
-                Named { kind: Kind::Disk, name, image, folder, disk: Some(path), guess: Some(guess), bases }
+                let disk = inspect::open(&mut bases, &path)?;
+                Named::disk(Given { path, volume: None }, &disk, bases)?
+            }
+            Some(Source::Volume(path)) => {
+                let disk = inspect::open_volume(&mut bases, &path)?;
+                Named::disk(Given { path, volume: Some(disk.size()) }, &disk, bases)?
             }
             None => {
                 let name =
@@ -99,6 +108,13 @@ impl Named {
                 Named { kind: Kind::Kernel, name, image, folder, disk: None, guess: None, bases }
             }
         })
+    }
+
+    fn disk(given: Given, disk: &inspect::Disk, bases: Bases) -> Result<Named, Failure> {
+        let (name, folder) = (given.path.display().to_string(), source::folder_of(&given.path));
+        let guess = guess(&inspect::look(disk, None, Depth::Start)?);
+        let image = source::assumed_image(Some(&guess));
+        Ok(Named { kind: Kind::Disk, name, image, folder, disk: Some(given), guess: Some(guess), bases })
     }
 
     fn decide(&mut self, args: &Launch) -> Result<LaunchPlan, Failure> {
@@ -138,11 +154,12 @@ impl Named {
 
     /// What keeps the root volume from starting, before anybody waits for it.
     fn look_at_root(&mut self, args: &Launch, launch: &LaunchPlan) -> Result<Vec<Warning>, Failure> {
-        let Some(PlannedVolume { source: Some(file), size_gib, .. }) = launch.volumes.first() else {
+        let Some(PlannedVolume { source: Some(file), size_gib, kept, .. }) = launch.volumes.first() else {
             return Ok(Vec::new());
         };
         let bytes = size_gib.map(|gib| u64::from(gib) << 30);
-        let contents = inspect::look(&inspect::open(&mut self.bases, file)?, bytes, Depth::Start)?;
+        let open = if *kept { inspect::open_volume } else { inspect::open };
+        let contents = inspect::look(&open(&mut self.bases, file)?, bytes, Depth::Start)?;
         // Of a disk that no image describes, the assumed image claims what was guessed.
         let mut claims = Claims::from(&self.image);
         claims.boot_mode = args.boot_mode.map(|mode| mode.to_string()).or(claims.boot_mode);
@@ -169,7 +186,12 @@ impl Named {
         for volume in volumes {
             let file = match (&volume.snapshot_id, &self.disk) {
                 (None, _) => continue,
-                (Some(_), Some(disk)) if volume.root => disk.clone(),
+                (Some(_), Some(Given { path, volume: Some(bytes) })) if volume.root => {
+                    let refuse = |refusal| source::refuse_launch(&self.name, &refusal);
+                    volume.is_there(path.clone(), *bytes).map_err(refuse)?;
+                    continue;
+                }
+                (Some(_), Some(Given { path, .. })) if volume.root => path.clone(),
                 (Some(id), _) => snapshots::find(id, &places)?,
             };
             let base = self.bases.open(&file).map_err(|cause| {

@@ -1,4 +1,4 @@
-//! IMAGE: a description (image.json) or a disk file, told by what it holds.
+//! IMAGE: a description (image.json), a disk file or a volume, told by what it holds.
 
 use crate::alike;
 use crate::args::verb_names;
@@ -6,7 +6,7 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use ami_run_image::{BlockDeviceMapping, EbsBlockDevice, Image, ImageError, Refusal, is_description};
 use ami_run_inspect::{Guess, ROOT_DEVICE_NAME};
-use ami_run_storage::Opened;
+use ami_run_storage::{Opened, is_volume};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Read, Seek as _};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ pub(crate) enum Source {
         folder: PathBuf,
     },
     Disk(PathBuf),
+    /// A volume's own file.
+    Volume(PathBuf),
 }
 
 /// Opens what the command line names. `bare`: the verb was left out, so the name may be a mistyped verb. `wanted` is
@@ -40,12 +42,15 @@ pub(crate) fn open(path: &Path, bare: bool, wanted: Option<&str>) -> Result<Sour
         Opened::Data(file) => file,
         Opened::Other(what) => return Err(refuse_kind(path, what)),
     };
-    if !describes(path, &mut file).map_err(|cause| unreadable(path, &cause))? {
-        return match wanted {
-            None => Ok(Source::Disk(path.to_owned())),
-            Some(id) => {
+    let held = tell(path, &mut file).map_err(|cause| unreadable(path, &cause))?;
+    if held != Held::Description {
+        return match (wanted, held) {
+            (None, Held::Volume) => Ok(Source::Volume(path.to_owned())),
+            (None, _) => Ok(Source::Disk(path.to_owned())),
+            (Some(id), _) => {
+                let what = if held == Held::Volume { "volume" } else { "disk file" };
                 let message =
-                    format!("--image-id {id}: {} is a disk file, and describes no image", path.display());
+                    format!("--image-id {id}: {} is a {what}, and describes no image", path.display());
                 Err(Failure::new(Code::CommandLine, message)
                     .hint("leave --image-id out, or name an image.json"))
             }
@@ -131,15 +136,27 @@ fn read_all(from: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Description,
+    Volume,
+    Disk,
+}
+
 /// A description begins with `{`. A file called .json that does not is still no disk, but a broken description; and so
 /// is what the AWS CLI prints in other formats.
-fn describes(path: &Path, file: &mut File) -> io::Result<bool> {
+fn tell(path: &Path, file: &mut File) -> io::Result<Held> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
-        return Ok(true);
+        return Ok(Held::Description);
     }
     let mut head = Vec::new();
     file.take(MAX_INDENT).read_to_end(&mut head)?;
-    Ok(is_description(&head))
+    Ok(match head {
+        head if is_volume(&head) => Held::Volume,
+        head if is_description(&head) => Held::Description,
+        _ => Held::Disk,
+    })
 }
 
 fn refuse_kind(path: &Path, what: &str) -> Failure {

@@ -1,6 +1,7 @@
 //! Which format a disk file has, told by what it starts and ends with; and of those that are not read, what to do.
 
 use super::read::{CONVERT, all_zero};
+use crate::top::header::MAGIC;
 use std::path::Path;
 
 /// A format that is read.
@@ -44,6 +45,8 @@ pub(super) const HEAD: usize = 4096;
 const ARCHIVE: &str = "unpack it, and give the disk file that is in it";
 const BUNDLE: &str =
     "AWS's AMI tools (`ec2-unbundle --manifest FILE --privatekey KEY`) make a raw disk of a bundle";
+const VOLUME: &str = "launch it by its name, or take a disk file of it: `ami-run volume serve FILE --socket PATH`, \
+                      then `nbdcopy nbd+unix:///?socket=PATH NEW.raw`";
 const STORED: &str = "only EC2 reads it: restore it there with `aws ec2 create-restore-image-task`, \
                       then fetch the image's snapshots";
 
@@ -58,6 +61,7 @@ const MAGICS: &[(usize, &[u8], Format)] = &[
 ];
 
 const FOREIGN: &[(usize, &[u8], &str, &str)] = &[
+    (0, &MAGIC, "a volume", VOLUME),
     (0, b"COWD", "a VMDK file of ESX (COWD)", CONVERT),
     (0, b"\xbe\xba\xfe\xca\0\0\0\0", "a VMDK file of ESXi (seSparse)", CONVERT),
     (0, b"# Disk DescriptorFile", "a VMDK descriptor, whose data is in other files", CONVERT),

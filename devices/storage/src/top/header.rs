@@ -105,7 +105,8 @@ fn decode_one(copy: &[u8]) -> Found {
 }
 
 /// True if a file that begins so is a kept volume.
-pub(crate) fn is_volume(head: &[u8]) -> bool {
+#[must_use]
+pub fn is_volume(head: &[u8]) -> bool {
     head.starts_with(&MAGIC)
 }
 

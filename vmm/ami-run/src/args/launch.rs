@@ -90,7 +90,9 @@ pub(crate) struct Launch {
     ///
     /// image.json is what `aws ec2 describe-images --output json` prints. A disk file is taken for
     /// what is on it, and launched with this root volume only. It may be raw, qcow2, VMDK or VHD, or
-    /// raw and compressed by xz, gzip or zstd; it is never changed.
+    /// raw and compressed by xz, gzip or zstd; it is never changed. What a guest writes is gone when it
+    /// has ended, unless IMAGE is a volume, which `ami-run volume create` makes: that goes on where the
+    /// last launch ended.
     #[arg(value_name = "IMAGE", required_unless_present = "kernel")]
     pub(crate) image: Option<PathBuf>,
 
