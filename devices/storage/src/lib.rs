@@ -21,7 +21,6 @@ mod cache;
 #[expect(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
     reason = "the tests' own numbers"
 )]
 mod crash;

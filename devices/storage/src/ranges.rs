@@ -78,6 +78,7 @@ impl Ranges {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "the test's own small numbers")]
 mod tests {
     use super::Ranges;
 

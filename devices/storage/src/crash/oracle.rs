@@ -5,6 +5,14 @@ use std::collections::BTreeMap;
 pub(super) type Tag = u64;
 pub(super) type Time = u64;
 
+/// What was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Outcome {
+    Failed,
+    Worked,
+    Durable,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Value {
     tag: Tag,
@@ -47,12 +55,12 @@ impl Oracle {
         }
     }
 
-    pub(super) fn end(&mut self, sector: u64, tag: Tag, begun: Time, now: Time, worked: bool, durable: bool) {
+    pub(super) fn end(&mut self, sector: u64, begun: Time, now: Time, outcome: Outcome) {
         let values = self.sectors.get_mut(&sector).into_iter().flatten();
-        for value in values.filter(|value| value.tag == tag && value.begun == begun) {
+        for value in values.filter(|value| value.begun == begun) {
             value.ended = Some(now);
-            value.counts = worked;
-            value.durable = worked && durable;
+            value.counts = outcome != Outcome::Failed;
+            value.durable = outcome == Outcome::Durable;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Random;
 use super::disk::{Disk, Steps};
-use super::oracle::{Oracle, Tag, Time};
+use super::oracle::{Oracle, Outcome, Tag, Time};
 use crate::engine::{Engine, Io, Op, Owner, Piece, Request, Rule, Work};
 use crate::map::Map;
 use crate::plain;
@@ -62,9 +62,8 @@ struct Live {
     slot: u64,
     op: Op,
     sectors: Range<u64>,
-    /// Those that it changes, and to what.
+    /// Those that it changes.
     changes: Range<u64>,
-    tag: Tag,
     begun: Time,
     durable: bool,
 }
@@ -271,7 +270,7 @@ impl Play {
         }
         let id = u32::try_from(begun).unwrap();
         let request = Request { id, op, offset: sectors.start * 512, len, durable, buffers };
-        self.live.push((id, Live { slot, op, sectors, changes, tag, begun, durable }));
+        self.live.push((id, Live { slot, op, sectors, changes, begun, durable }));
         let mut work = Vec::new();
         self.engine.submit(queue, request, &mut work);
         self.carry_out(work)
@@ -296,8 +295,13 @@ impl Play {
         let now = self.tick();
         let place = self.live.iter().position(|(live, _)| *live == id);
         let (_, live) = self.live.swap_remove(place.ok_or("a request was answered twice")?);
+        let outcome = match (worked, live.durable) {
+            (false, _) => Outcome::Failed,
+            (true, false) => Outcome::Worked,
+            (true, true) => Outcome::Durable,
+        };
         for sector in live.changes.clone() {
-            self.oracle.end(sector, live.tag, live.begun, now, worked, live.durable);
+            self.oracle.end(sector, live.begun, now, outcome);
         }
         match live.op {
             Op::Flush if worked => self.oracle.flush(live.begun),
