@@ -200,8 +200,9 @@ fn a_driver_that_rings_only_when_asked_never_waits_in_vain() {
         guest.header(READ, SECTORS - 1);
         guest.describe(0, Descriptor(HEADER, 16, NEXT, 1));
         guest.describe(1, Descriptor(DATA, 513, WRITE, 0));
-        let (mut open, mut quiet) = (0, 0);
-        for round in 0..ROUNDS {
+        let (start, mut open, mut quiet, mut round) = (Instant::now(), 0, 0, 0);
+        // Who rings each time would show nothing: on a busy machine it takes more rounds to meet the device at work.
+        while round < ROUNDS || (quiet == 0 && start.elapsed() < Duration::from_secs(120)) {
             let before = guest.offered();
             guest.offer(0);
             open += 1;
@@ -211,12 +212,13 @@ fn a_driver_that_rings_only_when_asked_never_waits_in_vain() {
                 quiet += 1;
             }
             spin(round % 977, || true);
-            while open > round % 3 {
+            while open > round / 64 % 16 {
                 spin(0, || guest.has_used());
                 assert_eq!(guest.take_used(), (0, 513));
                 open -= 1;
             }
+            round += 1;
         }
-        assert!(quiet > 0 && quiet < ROUNDS, "{quiet} of {ROUNDS} needed no doorbell");
+        assert!(quiet > 0 && quiet < round, "{quiet} of {round} needed no doorbell");
     }
 }
