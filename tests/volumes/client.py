@@ -5,9 +5,11 @@ Every sector holds a tag of its own: the sector's number and the number of the w
 what it may read as: what a flush (or a write with FUA) has covered, or anything that was written later. Writes that are
 in flight at the same time never overlap, so that the order of two writes to a sector is known.
 
-  client.py base FILE MIB             makes a disk file, tagged by write 0
-  client.py churn SOCKET STATE SEED   writes, trims and flushes until the server is gone; STATE says what may be there
-  client.py check SOCKET STATE        compares, and takes what is there as what must be there from now on
+  client.py base FILE                makes a disk file, tagged by write 0
+  client.py churn SOCKET STATE SEED  writes, trims and flushes until the server is gone; STATE says what may be there
+  client.py check SOCKET STATE       compares, and takes what is there as what must be there from now on
+
+The volume is larger than the disk file; what it has behind it reads as zeroes at first, and a part of that is used, too.
 """
 
 import json
@@ -21,6 +23,8 @@ SECTOR, GRANULE = 512, 8
 READ, WRITE, FLUSH, TRIM, ZEROES = 0, 1, 3, 4, 6
 FUA = 1
 IN_FLIGHT = 16
+BASE = (24 << 20) // SECTOR
+USED = (32 << 20) // SECTOR
 
 
 def number(count, kind):
@@ -33,7 +37,9 @@ def is_trim(write):
 
 
 def tag(sector, write):
-    return bytes(SECTOR) if write < 0 else struct.pack(">QQ", sector, write) * (SECTOR // 16)
+    if write < 0 or (write == 0 and sector >= BASE):
+        return bytes(SECTOR)
+    return struct.pack(">QQ", sector, write) * (SECTOR // 16)
 
 
 class Gone(Exception):
@@ -131,7 +137,6 @@ def churn(path, state, seed):
     rng = random.Random(seed)
     sectors = Sectors(state)
     connections = [Connection(path), Connection(path)]
-    total = connections[0].sectors
     # By connection: cookie -> what it was.
     flights = [{}, {}]
     busy = set()
@@ -149,7 +154,7 @@ def churn(path, state, seed):
                 flights[side][cookie] = (FLUSH, dict(sectors.last))
                 connections[side].send(FLUSH, cookie)
                 continue
-            sector, count, kind = choose(rng, total)
+            sector, count, kind = choose(rng)
             wanted = range(sector, sector + count)
             if any(one in busy for one in wanted):
                 continue
@@ -167,9 +172,9 @@ def churn(path, state, seed):
         print(f"{counts['writes']} writes and {counts['flushes']} flushes were answered")
 
 
-def choose(rng, total):
+def choose(rng):
     """Some places are written again and again, most writes are not whole granules."""
-    span = total if rng.random() < 0.5 else total // 64
+    span = USED if rng.random() < 0.5 else USED // 64
     kind = rng.choices((WRITE, TRIM, ZEROES), (8, 1, 1))[0]
     count = rng.choice((1, 2, 3, 7, 8, 8, 16, 33, 128))
     sector = rng.randrange(span - count)
@@ -198,10 +203,9 @@ def check(path, state):
     connection = Connection(path)
     step = 2048
     found = {}
-    for start in range(0, connection.sectors, step):
-        count = min(step, connection.sectors - start)
-        data = connection.read(start, count)
-        for sector in range(start, start + count):
+    for start in range(0, USED, step):
+        data = connection.read(start, step)
+        for sector in range(start, start + step):
             part = data[(sector - start) * SECTOR:][:SECTOR]
             may = sectors.may.get(sector, [0])
             write = next((write for write in may if part == tag(sector, write)), None)
@@ -211,20 +215,18 @@ def check(path, state):
                 found[sector] = [write]
     sectors.may = found
     sectors.save()
-    print(f"{connection.sectors} sectors, {len(found)} of them written to: each holds what it may")
+    print(f"{USED} sectors, {len(found)} of them written to: each holds what it may")
 
 
-def base(path, mib):
+def base(path):
     with open(path, "wb") as file:
-        for start in range(0, mib << 20, 1 << 20):
-            sectors = range(start // SECTOR, (start + (1 << 20)) // SECTOR)
-            file.write(b"".join(tag(sector, 0) for sector in sectors))
+        file.write(b"".join(tag(sector, 0) for sector in range(BASE)))
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["base", path, mib]:
-            base(path, int(mib))
+        case ["base", path]:
+            base(path)
         case ["churn", path, state, seed]:
             churn(path, state, int(seed))
         case ["check", path, state]:

@@ -53,7 +53,8 @@ serve() {
     die "the server of $* cannot be used"
 }
 
-# end_server SIGNAL STATUS: ends it, and sees that it ends so.
+# end_server SIGNAL STATUS: ends it, and sees that it ends so. (Not by INT: what a script starts in the background
+# ignores that.)
 end_server() {
     local status=0
     kill "-$1" "$server"
