@@ -41,11 +41,12 @@ check() {
 serve() {
     local kind=$1
     shift
+    rm -f server.log
     "$program" "$kind" serve "$@" --socket "$work/socket" 2>server.log </dev/null &
     server=$!
     uri="nbd+unix:///?socket=$work/socket"
     for _ in {1..600}; do
-        if grep -q "^serving " server.log; then return; fi
+        if grep -qs "^serving " server.log; then return; fi
         kill -0 "$server" 2>/dev/null || break
         sleep 0.1
     done
