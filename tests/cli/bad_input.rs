@@ -66,6 +66,13 @@ const CASES: &[Case] = &[
         3,
         &["--socket no/s: the socket cannot be made", "No such file"],
     ),
+    (&["volume", "create", "v"], &[], 2, &["a volume needs a size or a snapshot", "give --size GIB"]),
+    (&["volume", "create", "v", "--size", "65537"], &[], 2, &["1..=65536"]),
+    (&["volume", "create", "v", "--from", "no.raw"], &[], 1, &["cannot use no.raw", "No such file"]),
+    (&["volume", "create", "v", "--size", "1"], &[("v", "mine")], 3, &["cannot use v", "File exists"]),
+    (&["volume", "serve", "v", "--socket", "s"], &[("v", SECTOR)], 1, &["cannot use v", "v is not a volume"]),
+    (&["volume", "serve", "vol-1", "--socket", "s"], &[], 1, &["there is no volume vol-1 in "]),
+    (&["volume", "rebase", "v", "d.raw"], &[("v", SECTOR), ("d.raw", SECTOR)], 1, &["v is not a volume"]),
     (&["snapshot", "serve", "no.raw", "--socket", "s"], &[], 1, &["cannot use no.raw", "No such file"]),
     (
         &["snapshot", "serve", "snap-1", "--socket", "s"],
