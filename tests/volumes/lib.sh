@@ -1,5 +1,6 @@
 # What the tests of volumes by outside tools share: servers, and a folder that goes. Sourced.
 # shellcheck shell=bash
+# shellcheck disable=SC2034  # used by the scripts
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 program=${AMI_RUN:-${CARGO_TARGET_DIR:-$repo/target}/release/ami-run}
