@@ -44,6 +44,8 @@ pub struct Queue {
     parked: Vec<(Owner, Io)>,
     /// Since when something is unflushed, as far as this queue has seen.
     behind: Option<Instant>,
+    /// What was begun is left to the next wait, which takes it to the kernel.
+    left: bool,
     /// When the last fault was logged: a guest that fails at will must not fill the log.
     logged: Option<Instant>,
 }
@@ -65,11 +67,13 @@ impl Queue {
             work: Vec::new(),
             parked: Vec::new(),
             behind: None,
+            left: false,
             logged: None,
         }
     }
 
-    /// Takes all requests out of `batch` and begins them. Each comes back by [`Queue::reap`], once.
+    /// Takes all requests out of `batch`. Each comes back by [`Queue::reap`], once. They reach the kernel by the next
+    /// [`Queue::wait`], in one system call with it, or by [`Queue::reap`] if its caller does not seem to wait.
     pub fn submit(&mut self, batch: &mut Vec<Request>) {
         self.open = self.open.saturating_add(batch.len());
         if self.waker.is_none() {
@@ -88,6 +92,13 @@ impl Queue {
     /// Adds to `done` what has finished by now. Never waits.
     pub fn reap(&mut self, done: &mut Vec<Completion>) {
         self.collect();
+        // Who is given nothing will wait. Who is given something has that to do first, and who comes a second time
+        // does not wait.
+        let will_wait = self.finished.is_empty() && !self.left;
+        if !will_wait {
+            self.hand_over();
+        }
+        self.left = will_wait;
         self.open = self.open.saturating_sub(self.finished.len());
         done.append(&mut self.finished);
     }
@@ -121,6 +132,10 @@ impl Queue {
     }
 
     fn sleep(&mut self, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+        self.left = false;
+        if matches!(&self.backend, Backend::Ring(ring) if ring.is_behind()) {
+            self.hand_over();
+        }
         let most = if self.finished.is_empty() { self.time_to_epoch() } else { Some(Duration::ZERO) };
         let waker = self.waker.clone();
         let fds = [bell, waker.as_ref().map(|waker| waker.as_fd())];
@@ -156,17 +171,24 @@ impl Queue {
     /// Does what the engine wants until it wants no more.
     fn go_on(&mut self) {
         loop {
-            for work in std::mem::take(&mut self.work) {
+            let mut todo = std::mem::take(&mut self.work);
+            for work in todo.drain(..) {
                 self.carry_out(work);
             }
+            // Nothing above wants more work, so its room is used again.
+            self.work = todo;
             if self.came.is_empty() {
-                break;
+                return;
             }
             let mut engine = self.volume.engine();
             for (owner, io, result) in self.came.drain(..) {
                 engine.finished(owner, io, result, &mut self.work);
             }
         }
+    }
+
+    /// Gives the kernel what was begun, now.
+    fn hand_over(&mut self) {
         if let Backend::Ring(ring) = &mut self.backend {
             ring.submit(&mut self.came);
         }

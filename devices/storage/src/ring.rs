@@ -132,6 +132,11 @@ impl Ring {
         false
     }
 
+    /// Some of it found no place in the ring, so that [`Ring::wait`] will not take it along.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
     /// Gives the kernel what it has not got.
     pub(crate) fn submit(&mut self, came: &mut Vec<(Owner, Io, io::Result<()>)>) {
         for number in std::mem::take(&mut self.backlog) {
@@ -187,7 +192,8 @@ impl Ring {
             self.ring.submit().map_or_else(|cause| log::debug!("io_uring: {cause}"), drop);
         }
         self.completions.extend(self.ring.completion().map(|entry| (entry.user_data(), entry.result())));
-        for (data, result) in std::mem::take(&mut self.completions) {
+        let mut completions = std::mem::take(&mut self.completions);
+        for (data, result) in completions.drain(..) {
             if let Some(slot) = POLLS.iter().position(|poll| *poll == data) {
                 self.armed.iter_mut().skip(slot).take(1).for_each(|armed| *armed = false);
                 self.readable.iter_mut().skip(slot).take(1).for_each(|readable| *readable = true);
@@ -201,6 +207,7 @@ impl Ring {
                 Err(cause) => self.land(number, Err(cause), came),
             }
         }
+        self.completions = completions;
     }
 
     fn land(&mut self, number: u32, result: io::Result<()>, came: &mut Vec<(Owner, Io, io::Result<()>)>) {
@@ -259,6 +266,16 @@ impl Flight {
             }
         };
         let (file, at) = (Fd(file.as_raw_fd()), start.saturating_add(*done));
+        // One piece needs no list, which the kernel would copy.
+        if let [one] = vectors[..]
+            && let Ok(len) = u32::try_from(one.iov_len)
+        {
+            return Ok(if reads {
+                opcode::Read::new(file, one.iov_base.cast(), len).offset(at).build()
+            } else {
+                opcode::Write::new(file, one.iov_base.cast(), len).offset(at).build()
+            });
+        }
         let count = u32::try_from(vectors.len().min(MAX_PIECES)).unwrap_or(0);
         Ok(if reads {
             opcode::Readv::new(file, vectors.as_ptr(), count).offset(at).build()

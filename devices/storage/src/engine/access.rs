@@ -1,7 +1,7 @@
 //! Reads, writes, zeroes and discards: which granules lie where, and what I/O that comes to.
 
 use super::rules::Rule;
-use super::{Cause, Engine, Granule, Io, Merge, Op, Piece, Work, granules};
+use super::{Cause, Engine, Granule, Io, Merge, Op, Owner, Piece, Work, granules};
 use crate::map::State;
 use crate::top::layout::GRANULE;
 use ami_run_memory::Buffers;
@@ -23,7 +23,7 @@ impl Engine {
 
     pub(super) fn read(&mut self, number: u32, work: &mut Vec<Work>) {
         let Some((bytes, Some(buffers))) = self.parts(number) else { return };
-        let (mut at, mut all) = (bytes.start, Vec::new());
+        let (mut at, from) = (bytes.start, work.len());
         while at < bytes.end {
             let (state, mut end) = self.state(at..bytes.end);
             if state == State::Base && at < self.base {
@@ -31,15 +31,20 @@ impl Engine {
             }
             let start = at.saturating_sub(bytes.start);
             let piece = Piece { buffers: Arc::clone(&buffers), start, len: end.saturating_sub(at) };
-            all.push(match state {
+            let io = match state {
                 State::Base if at < self.base => Io::ReadBase(piece, at),
                 State::Base | State::Zero => Io::Zero(piece),
                 State::Top => Io::ReadTop(piece, at),
-                State::Lost => return self.refuse(number, Cause::Damaged, work),
-            });
+                State::Lost => {
+                    work.truncate(from);
+                    return self.refuse(number, Cause::Damaged, work);
+                }
+            };
+            work.push(Work::Begin(Owner::Job(number), io));
             at = end;
         }
-        self.start(number, all, work);
+        let count = work.len().saturating_sub(from);
+        self.expect(number, count, work);
     }
 
     pub(super) fn write(&mut self, number: u32, work: &mut Vec<Work>) {
@@ -51,7 +56,8 @@ impl Engine {
         };
         if self.state(bytes.clone()) == (State::Top, bytes.end) {
             let write = Io::Write(piece(&bytes), bytes.start);
-            return self.start(number, vec![write], work);
+            work.push(Work::Begin(Owner::Job(number), write));
+            return self.expect(number, 1, work);
         }
         let Some((head, tail)) = self.take(number, &bytes, work) else { return };
         self.flushes.keep(&granules(&bytes));

@@ -260,13 +260,19 @@ impl Engine {
 
     /// Starts a job's I/O.
     fn start(&mut self, number: u32, all: Vec<Io>, work: &mut Vec<Work>) {
+        let count = all.len();
+        work.extend(all.into_iter().map(|io| Work::Begin(Owner::Job(number), io)));
+        self.expect(number, count, work);
+    }
+
+    /// So much I/O of a job is begun.
+    fn expect(&mut self, number: u32, count: usize, work: &mut Vec<Work>) {
         if let Some(job) = self.jobs.get_mut(number) {
-            job.pending = u32::try_from(all.len()).unwrap_or(u32::MAX);
+            job.pending = u32::try_from(count).unwrap_or(u32::MAX);
         }
-        if all.is_empty() {
+        if count == 0 {
             self.conclude(number, work);
         }
-        work.extend(all.into_iter().map(|io| Work::Begin(Owner::Job(number), io)));
     }
 
     /// All I/O of a job has come back: the map may say so now.
