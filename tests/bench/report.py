@@ -1,5 +1,7 @@
 """The table: what was measured beside its peer, and whether the target of DESIGN is met."""
 
+import statistics
+
 
 def number(value):
     """Three significant digits, in plain notation."""
@@ -28,6 +30,19 @@ class Table:
         target = "" if most is None else f"ratio ≤ {most}"
         self.lines.append({**line, "target": target, "verdict": verdict(ratio, most)})
 
+    def rates(self, row, ours, unit, peer, theirs, least=None, ratio=None):
+        """Samples of which more is better, beside a peer's: `least` is for their ratio. Nine of ten are at least what is
+        called p90."""
+        ours, theirs = rate_summary(ours), rate_summary(theirs)
+        ratio = middle(ours) / middle(theirs) if ratio is None else ratio
+        line = {"row": row, "unit": unit, "ours": ours, "peer": peer, "theirs": theirs, "ratio": ratio}
+        target = "" if least is None else f"ratio ≥ {least}"
+        # Turned round, so that more is worse as it is elsewhere.
+        self.lines.append({**line, "target": target, "verdict": verdict(-ratio, None if least is None else -least)})
+
+    def told(self, row, ours, unit):
+        self.lines.append({"row": row, "unit": unit, "ours": ours, "target": "", "verdict": "told"})
+
     def text(self):
         rows = [("row", "ami-run", "peer", "", "ratio", "target", "")]
         for line in self.lines:
@@ -37,6 +52,11 @@ class Table:
             rows.append((line["row"], ours, peer, theirs, ratio, line["target"], line["verdict"]))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         return "\n".join(aligned(row, widths) for row in rows)
+
+
+def rate_summary(samples):
+    ordered = sorted(samples)
+    return {"median": statistics.median(ordered), "p90": ordered[len(ordered) - (len(ordered) * 9 + 9) // 10]}
 
 
 def middle(value):
