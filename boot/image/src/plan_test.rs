@@ -260,10 +260,10 @@ fn the_plan_is_shown_to_a_person_and_a_program() {
         "Volumes": [
             {"DeviceName": "/dev/xvda", "SnapshotId": "snap-1", "SizeGiB": 8, "VolumeType": "gp2", "Iops": 100,
              "Throughput": null, "DeleteOnTermination": true, "Encrypted": false, "Source": "a/snap-1.raw",
-             "Kept": false, "Interface": "nvme"},
+             "Interface": "nvme"},
             {"DeviceName": "/dev/sdf", "SnapshotId": null, "SizeGiB": 10, "VolumeType": "gp3", "Iops": 3000,
              "Throughput": 125, "DeleteOnTermination": false, "Encrypted": true, "Source": null,
-             "Kept": false, "Interface": "nvme"},
+             "Interface": "nvme"},
         ],
         "InstanceStore": [],
         "MetadataOptions": {"HttpTokens": "optional", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled",

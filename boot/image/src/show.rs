@@ -38,6 +38,8 @@ struct Volume<'a> {
     delete_on_termination: bool,
     encrypted: bool,
     source: Option<&'a Path>,
+    /// Only of a volume that lasts: the others' plans are as they always were.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     kept: bool,
     interface: String,
 }
