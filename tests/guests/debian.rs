@@ -151,19 +151,54 @@ fn volumes(launch: &mut Launch) {
     assert!(!interrupts.contains("IO-APIC"), "{interrupts}");
 }
 
+/// What is at the end of a second volume's snapshot, and nowhere else.
+const MARK: &str = "ami-run second snapshot";
+const SECOND: &str = "snap-00000000000000002";
+
+/// The recipe's image on a qcow2 file, with a root volume larger than its snapshot, a second snapshot and an empty
+/// volume. It lies in `folder`.
+fn on_qcow2(recipe: &Path, formats: &Path, folder: &Path) -> Vec<String> {
+    let mut image: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(recipe.join("image.json")).unwrap()).unwrap();
+    let mappings = image["BlockDeviceMappings"].as_array_mut().unwrap();
+    mappings[0]["Ebs"]["VolumeSize"] = 3.into();
+    let snapshot = mappings[0]["Ebs"]["SnapshotId"].as_str().unwrap().to_owned();
+    mappings.push(serde_json::json!({ "DeviceName": "/dev/sdf", "Ebs": { "SnapshotId": SECOND } }));
+    mappings.push(serde_json::json!({ "DeviceName": "/dev/sdg", "Ebs": { "VolumeSize": 1 } }));
+    let file = folder.join("image.json");
+    std::fs::write(&file, image.to_string()).unwrap();
+    let mut second = vec![0; 1 << 20];
+    second[(1 << 20) - 512..][..MARK.len()].copy_from_slice(MARK.as_bytes());
+    std::fs::write(folder.join(format!("{SECOND}.raw")), second).unwrap();
+    let disk = format!("{snapshot}={}", formats.join("disk.qcow2").display());
+    [file.to_str().unwrap(), "--snapshot", &disk].map(str::to_owned).to_vec()
+}
+
 #[test]
-fn on_virtio_blk_stock_debian_keeps_a_file_over_a_reboot() {
-    let Some(folder) = guest("AMI_RUN_GUEST_DEBIAN") else { return };
-    let image = path(&folder, "image.json");
-    let mut launch = Launch::start(&[&image, "--cpus", "2", "--disk-interface", "virtio"]);
+fn on_qcow2_and_virtio_blk_stock_debian_grows_and_keeps_a_file_over_a_reboot() {
+    let (Some(recipe), Some(formats)) = (guest("AMI_RUN_GUEST_DEBIAN"), guest("AMI_RUN_GUEST_FORMATS")) else {
+        return;
+    };
+    let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
+    let mut arguments = on_qcow2(&recipe, &formats, temporary.path());
+    let more = ["--cpus", "2", "--disk-interface", "virtio"];
+    arguments.extend(more.map(str::to_owned));
+    arguments.extend(["--block-device-mappings", "DeviceName=/dev/sdg,NoDevice="].map(str::to_owned));
+    let mut launch = Launch::start(&arguments);
     log_in(&mut launch);
     assert_eq!(launch.shell("findmnt -no SOURCE /"), "/dev/vda1");
     has(&launch.shell("grep virtio /proc/interrupts"), &["PCI-MSI"]);
     has(&launch.shell("lspci -n"), &["1af4:1042"]);
+    assert_eq!(launch.shell("lsblk -bdno SIZE /dev/vda"), (3_u64 << 30).to_string());
+    // cloud-init's growpart has grown the last partition, and its file system with it.
+    let root: u64 = launch.shell("findmnt -bno SIZE /").parse().unwrap();
+    assert!(root > 2900 << 20, "{root} bytes of 3 GiB");
+    assert_eq!(launch.shell("dd if=/dev/vdb bs=512 skip=2047 count=1 2>/dev/null | head -c 23"), MARK);
+    assert_eq!(launch.shell("lsblk -dno NAME | grep -c vd"), "2", "NoDevice removes one");
     let fio = "fio --name=t --filename=/var/tmp/t --size=32m --rw=randwrite --bs=4k --verify=crc32c";
     launch.shell(&format!("{fio} --end_fsync=1 > /var/tmp/fio.txt 2>&1; echo $? >> /var/tmp/fio.txt"));
     assert_eq!(launch.shell("tail -n 1 /var/tmp/fio.txt"), "0");
-    launch.shell("echo kept > /var/tmp/mark; sync");
+    launch.shell("echo kept > /var/tmp/mark; sync; fstrim /");
     launch.type_in("reboot\n");
     let second = log_in(&mut launch);
     has(&second, &["SeaBIOS", "Loading initial ramdisk"]);
@@ -171,4 +206,16 @@ fn on_virtio_blk_stock_debian_keeps_a_file_over_a_reboot() {
     launch.type_in("poweroff\n");
     let end = launch.end();
     assert_eq!(end.code, Some(0), "{}", end.status);
+}
+
+#[test]
+fn on_a_stream_optimized_vmdk_stock_debian_finds_its_root() {
+    let (Some(recipe), Some(formats)) = (guest("AMI_RUN_GUEST_DEBIAN"), guest("AMI_RUN_GUEST_FORMATS")) else {
+        return;
+    };
+    let disk = format!("snap-0123456789abcdef0={}", path(&formats, "disk.vmdk"));
+    let mut launch = Launch::start(&[&path(&recipe, "image.json"), "--snapshot", &disk]);
+    launch.wait_for("Loading initial ramdisk");
+    // The kernel is quiet: what its initial system says of the root file system comes first.
+    launch.wait_for(": clean, ");
 }
