@@ -176,7 +176,8 @@ fn on_qcow2(recipe: &Path, formats: &Path, folder: &Path) -> Vec<String> {
 
 #[test]
 fn on_qcow2_and_virtio_blk_stock_debian_grows_and_keeps_a_file_over_a_reboot() {
-    let (Some(recipe), Some(formats)) = (guest("AMI_RUN_GUEST_DEBIAN"), guest("AMI_RUN_GUEST_FORMATS")) else {
+    let (Some(recipe), Some(formats)) = (guest("AMI_RUN_GUEST_DEBIAN"), guest("AMI_RUN_GUEST_FORMATS"))
+    else {
         return;
     };
     let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
@@ -210,7 +211,8 @@ fn on_qcow2_and_virtio_blk_stock_debian_grows_and_keeps_a_file_over_a_reboot() {
 
 #[test]
 fn on_a_stream_optimized_vmdk_stock_debian_finds_its_root() {
-    let (Some(recipe), Some(formats)) = (guest("AMI_RUN_GUEST_DEBIAN"), guest("AMI_RUN_GUEST_FORMATS")) else {
+    let (Some(recipe), Some(formats)) = (guest("AMI_RUN_GUEST_DEBIAN"), guest("AMI_RUN_GUEST_FORMATS"))
+    else {
         return;
     };
     let disk = format!("snap-0123456789abcdef0={}", path(&formats, "disk.vmdk"));

@@ -1,11 +1,13 @@
 //! Kept volumes: what was written is there when they are opened again, and what cannot be used is refused in words.
 #![expect(clippy::cast_possible_truncation, reason = "the tests' own numbers")]
 
-use crate::{Base, Op, Queue, Request, StorageError, Volume};
+use crate::{Base, Fault, Op, Queue, Request, StorageError, Volume};
 use ami_run_memory::{Gpa, Memory, Range};
 use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const MIB: u64 = 1 << 20;
 
@@ -103,7 +105,8 @@ fn a_base_that_changed_is_refused_and_can_be_named_again() {
     Volume::rebase(&path, &Base::open(&base).unwrap()).unwrap();
     assert_eq!(read(&open(&path).unwrap(), 0, 1024), [[1; 512], [7; 512]].concat());
     fs::remove_file(&base).unwrap();
-    assert!(refusal(&path).contains("it is gone"));
+    let text = refusal(&path);
+    assert!(text.contains("it is gone"), "{text}");
 }
 
 #[test]
@@ -120,6 +123,46 @@ fn what_is_no_volume_or_none_that_can_be_used_is_refused() {
     assert!(refusal(&path).contains("is damaged"));
     let most = Volume::create(Path::new("/proc/volume"), Base::empty("nothing"), Some(MIB));
     assert!(matches!(most, Err(StorageError::Create { .. })));
+}
+
+/// The host is full: writes fail, what was flushed stays, and there is room again when something is discarded.
+#[test]
+fn a_full_host_loses_nothing_that_was_flushed() {
+    let (folder, base, _) = folder_with_base();
+    let small = folder.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let run = |program: &str, options: &[&str]| {
+        Command::new(program).args(options).arg(&small).output().is_ok_and(|output| output.status.success())
+    };
+    if !run("mount", &["-t", "tmpfs", "-o", "size=256k", "tmpfs"]) {
+        // Not by println, which the test runner captures.
+        writeln!(io::stderr(), "skipped: full host: a file system of 256 KiB cannot be mounted here")
+            .unwrap();
+        return;
+    }
+    let path = small.join("kept.volume");
+    let volume = Volume::create(&path, Base::open(&base).unwrap(), Some(64 * MIB)).unwrap();
+    write(&volume, 0, &[1; 4096]);
+    let (mut queue, memory) = (volume.queue(), Memory::new(&[Range::new(0, 4 * MIB)]).unwrap());
+    let mut try_to = |op, offset, len: u64| {
+        let mut buffers = memory.buffers();
+        buffers.push(Gpa(0), len.max(512)).unwrap();
+        let mut done = Vec::new();
+        queue.submit(&mut vec![Request { id: 1, op, offset, len, durable: false, buffers: Some(buffers) }]);
+        queue.run_out(&mut done).unwrap();
+        done[0].result
+    };
+    assert_eq!(try_to(Op::Write, MIB, MIB), Err(Fault::NoSpace));
+    // Pieces of a granule, until nothing is left for the map either.
+    let full = (0..200).map(|at| try_to(Op::Write, (8 + at * 8) * MIB % (64 * MIB) + at * 4096, 4096));
+    assert!(full.collect::<Vec<_>>().contains(&Err(Fault::NoSpace)));
+    let flushed = try_to(Op::Flush, 0, 0);
+    drop((queue, volume));
+    let reopened = open(&path).unwrap();
+    assert_eq!(read(&reopened, 0, 4096), [1; 4096], "what was flushed before (the last flush: {flushed:?})");
+    assert_eq!(read(&reopened, MIB - 512, 1024), [[7; 512], [0; 512]].concat(), "what failed was not done");
+    drop(reopened);
+    assert!(run("umount", &[]));
 }
 
 #[test]
@@ -140,6 +183,6 @@ fn a_sector_of_the_map_that_is_damaged_fails_its_part_and_no_other() {
         let mut done = Vec::new();
         queue.submit(&mut vec![request]);
         queue.run_out(&mut done).unwrap();
-        assert_eq!(done[0].result, Err(crate::Fault::Io), "{op:?}");
+        assert_eq!(done[0].result, Err(Fault::Io), "{op:?}");
     }
 }

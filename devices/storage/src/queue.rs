@@ -2,7 +2,7 @@
 //! a lock that is never held over I/O; here its I/O is begun and brought back to it.
 //!
 //! What one queue's request waited for may be carried out by the thread that ended the wait: so a queue is idle only when
-//! its I/O for others is done as well. A queue belongs to the thread that submits first.
+//! its I/O for others is done as well. A queue belongs to the thread that uses it first.
 
 use crate::engine::{Completion, Fault, Io, Owner, QueueId, Request, Work};
 use crate::plain;
@@ -17,13 +17,16 @@ use std::time::{Duration, Instant};
 /// How long what was written may stay unflushed, when nobody asks: it bounds what a crash can take.
 const BEHIND: Duration = Duration::from_secs(2);
 
+/// A ring costs as much as some hundred small reads: what is hardly used does without.
+const FEW: u32 = 16;
+
 /// I/O that came back.
 type Came = (Owner, Io, io::Result<()>);
 
 #[derive(Debug)]
 enum Backend {
-    /// Nothing was submitted yet.
-    None,
+    /// So much I/O was done, by pread and pwrite.
+    New(u32),
     Ring(Box<Ring>),
     Plain,
 }
@@ -60,7 +63,7 @@ impl Queue {
             volume,
             number,
             waker,
-            backend: Backend::None,
+            backend: Backend::New(0),
             open: 0,
             finished: Vec::new(),
             came: Vec::new(),
@@ -251,15 +254,18 @@ impl Queue {
     }
 
     fn choose_backend(&mut self) {
-        if matches!(self.backend, Backend::None) {
-            self.backend = match Ring::new(Arc::clone(&self.volume)) {
-                Ok(ring) => Backend::Ring(Box::new(ring)),
-                Err(cause) => {
-                    log::debug!("no io_uring, so disks go by pread and pwrite: {cause}");
-                    Backend::Plain
-                }
-            };
+        let Backend::New(done) = &mut self.backend else { return };
+        if *done < FEW {
+            *done = done.saturating_add(1);
+            return;
         }
+        self.backend = match Ring::new(Arc::clone(&self.volume)) {
+            Ok(ring) => Backend::Ring(Box::new(ring)),
+            Err(cause) => {
+                log::debug!("no io_uring, so disks go by pread and pwrite: {cause}");
+                Backend::Plain
+            }
+        };
     }
 
     fn time_to_epoch(&mut self) -> Option<Duration> {

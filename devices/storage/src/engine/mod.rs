@@ -10,6 +10,8 @@
 //! - what was discarded is punched out of the top when the map on disk says zero, while its granules are held.
 
 mod access;
+#[cfg(test)]
+mod engine_test;
 mod flush;
 mod io;
 mod request;

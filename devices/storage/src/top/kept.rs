@@ -9,6 +9,11 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a process that was killed may hold a file: the kernel takes its io_uring apart in its own time.
+const LEAVING: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 pub(crate) struct KeptFile {
@@ -49,11 +54,23 @@ impl KeptFile {
         } else {
             FlockOperation::NonBlockingLockExclusive
         };
-        match flock(&file, kind) {
-            Ok(()) => Ok(KeptFile { file, path: path.to_owned() }),
-            Err(Errno::WOULDBLOCK) => Err(Refused::Busy),
-            Err(cause) => Err(Refused::Io(cause.into())),
+        let asked = Instant::now();
+        loop {
+            match flock(&file, kind) {
+                Ok(()) => return Ok(KeptFile { file, path: path.to_owned() }),
+                Err(Errno::WOULDBLOCK) if asked.elapsed() < LEAVING => std::thread::sleep(AGAIN),
+                Err(Errno::WOULDBLOCK) => return Err(Refused::Busy),
+                Err(cause) => return Err(Refused::Io(cause.into())),
+            }
         }
+    }
+}
+
+/// Also where a copy of the descriptor lives on for a moment, as in a process that is being started.
+impl Drop for KeptFile {
+    fn drop(&mut self) {
+        // It is let go at the latest when the last descriptor is.
+        flock(&self.file, FlockOperation::Unlock).unwrap_or_default();
     }
 }
 
