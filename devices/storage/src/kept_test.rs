@@ -66,6 +66,8 @@ fn what_was_flushed_is_there_after_all_was_closed() {
     write(&volume, 96 * MIB - 512, &[3; 512]);
     drop((queue, volume));
     let volume = open(&path).unwrap();
+    let flags = rustix::fs::fcntl_getfl(volume.shared.files.top.cached()).unwrap();
+    assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
     assert_eq!(volume.size(), 96 * MIB);
     assert_eq!(read(&volume, 0, 1536), [[7; 512], [1; 512], [7; 512]].concat());
     assert_eq!(

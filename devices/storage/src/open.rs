@@ -1,6 +1,7 @@
 //! Opening what somebody named as a file, by what it is: a regular file or a block device holds data at offsets,
 //! and nothing else does.
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -23,7 +24,15 @@ pub fn open(path: &Path) -> io::Result<Opened> {
     }
     // O_NONBLOCK: should a FIFO have this name by now, reading it ends at once.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let_wait(&file)?;
     Ok(Opened::Data(file))
+}
+
+/// Takes O_NONBLOCK off again. io_uring gives EAGAIN for ever on a file that has it where the device below cannot tell
+/// whether it would wait: the device mapper's encryption, for one.
+pub(crate) fn let_wait(file: &File) -> io::Result<()> {
+    let flags = fcntl_getfl(file)?;
+    Ok(fcntl_setfl(file, flags.difference(OFlags::NONBLOCK))?)
 }
 
 fn not_data(kind: FileType) -> Option<&'static str> {
@@ -51,7 +60,8 @@ mod tests {
         let [file, socket] = ["file", "socket"].map(|name| folder.path().join(name));
         fs::write(&file, "x").unwrap();
         let _listener = UnixListener::bind(&socket).unwrap();
-        assert!(matches!(open(&file), Ok(Opened::Data(_))));
+        let Opened::Data(data) = open(&file).unwrap() else { panic!("it is a file") };
+        assert!(!fcntl_getfl(data).unwrap().contains(OFlags::NONBLOCK));
         let what = |path: &Path| match open(path).unwrap() {
             Opened::Data(_) => "data",
             Opened::Other(what) => what,

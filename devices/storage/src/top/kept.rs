@@ -2,6 +2,7 @@
 
 use super::file;
 use super::store::Store;
+use crate::open::let_wait;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, openat};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
@@ -49,6 +50,7 @@ impl KeptFile {
         // O_NONBLOCK: should it be a FIFO, nobody waits for it.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = OpenOptions::new().read(true).write(!read_only).custom_flags(flags).open(path)?;
+        let_wait(&file)?;
         let kind = if read_only {
             FlockOperation::NonBlockingLockShared
         } else {
