@@ -25,14 +25,18 @@ program() {
     echo "$found"
 }
 
-# in_testbed TEST...: runs tests where KVM is real. Where that is a machine inside an emulator, the emulator itself
+# in_testbed [--nested] TEST...: runs tests where KVM is real. Where that is a machine inside an emulator, the emulator itself
 # may fail (status 125: never a result of the tests): this is said, and the tests are run in a new one.
 in_testbed() {
-    local program attempt status
+    local program attempt status nested=()
+    if [[ $1 == --nested ]]; then
+        nested=(--nested)
+        shift
+    fi
     program=$(program)
     for attempt in first second third; do
         status=0
-        tests/testbed/run --cpus 2 --memory 8192 --timeout 2400 -- \
+        tests/testbed/run "${nested[@]}" --cpus 2 --memory 8192 --timeout 2400 -- \
             "$program" --test-threads 1 --nocapture "$@" </dev/null || status=$?
         ((status == 125)) || return "$status"
         echo "testbed: the nested machine itself failed in the $attempt attempt" >&2

@@ -5,4 +5,6 @@ mod debian;
 mod expect;
 mod fast;
 mod foreign;
+#[path = "../volumes/powercut/mod.rs"]
+mod powercut;
 mod small;

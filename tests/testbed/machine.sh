@@ -4,7 +4,7 @@
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ami-run-test
 boot_modules="virtio_pci 9pnet_virtio 9p overlay virtio_console"
-more_modules="virtio_blk ext4 tun dummy veth"
+more_modules="virtio_blk ext4 xfs loop dm-log-writes tun dummy veth"
 applets="sh cat chroot echo ifconfig insmod ln mkdir mkfifo mount poweroff ps sed setsid sleep sync usleep"
 
 # find_machine ARCH: sets `machine` to a folder with `kernel` and `initramfs`.
