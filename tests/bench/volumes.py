@@ -17,7 +17,7 @@ LEAST = {"read 4 KiB at random": 0.95, "rewrite 4 KiB at random": 0.97, "first w
 # Requests whose system calls are counted.
 COUNTED = 20000
 HYDRATIONS = 3
-SOURCE_MIB = 256
+SOURCE_MIB = 128
 FORMATS = {
     "qcow2": ["-O", "qcow2"],
     "qcow2, compressed": ["-c", "-O", "qcow2"],
@@ -52,7 +52,8 @@ def open_rows(table, program, folder, record):
     record["open"] = samples
     for name, all in samples.items():
         table.limit(name, summary(ms / 1000 for ms in all[1:]), "ms", 1)
-    small, large = (summary(ms / 1000 for ms in samples[f"open a new volume of {size}"]) for size in ("1 GiB", "64 GiB"))
+    both = (samples[f"open a new volume of {size}"] for size in ("1 GiB", "64 GiB"))
+    small, large = (summary(ms / 1000 for ms in one) for one in both)
     table.against("open a new volume of 64 GiB", large, "ms", "of 1 GiB", small, 1.5)
 
 
@@ -90,6 +91,7 @@ def call_rows(table, program, folder, record):
     for op, depth in (("read", 1), ("read", 32), ("rewrite", 1), ("base", 8)):
         each = []
         for side in ("volume", "file"):
+            # Both prepare the same disk first.
             before, after = (calls(program, folder, side, op, str(depth), str(count)) for count in (0, COUNTED))
             each.append((after - before) / COUNTED)
         name = "read of the base" if op == "base" else op
@@ -109,7 +111,8 @@ def hundred_rows(table, program, folder, record):
     record["hundred"] = {**told, "cached": cached}
     mib, base, count = 2**20, told["base"], told["volumes"]
     beside = base["disk"] + told["disk"] - count * told["written"]
-    table.against(f"{count} volumes: disk, without the 1 MiB that each wrote", beside / mib, "MiB", "the base", base["disk"] / mib, 1.1)
+    row = f"{count} volumes: disk, without the 1 MiB that each wrote"
+    table.against(row, beside / mib, "MiB", "the base", base["disk"] / mib, 1.1)
     table.against(f"{count} volumes: page cache", cached / mib, "MiB", "the base", base["bytes"] / mib, 1.1)
     dirty = told["dirty"]
     for when in ("opened", "used"):

@@ -7,7 +7,7 @@ use crate::file::RawFile;
 use crate::io::arena;
 use crate::volume::OnVolume;
 use ami_run_storage::{Base, Volume};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,37 +21,37 @@ pub(crate) fn measure(folder: &Path) -> Outcome {
     let mut volume = OnVolume::new(&volume, &memory)?;
     let mut file = RawFile::open(&folder.path().join("file.raw"), true, &memory)?;
     file.file().set_len(SIZE)?;
-    let mut fresh = [7, 7].map(|seed| each_once(SIZE, 4096, seed));
+    let mut fresh = each_once(SIZE, 4096, 7);
     let mut rows = Vec::new();
     for writes in [1, 8, 32] {
-        let mut seen = [Vec::new(), Vec::new()];
-        for (is_first, name) in [(true, "first writes"), (false, "rewrites")] {
-            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-            for run in 0..=RUNS {
-                let offsets: [Vec<u64>; 2] = if is_first {
-                    let [on_volume, on_file] = &mut fresh;
-                    [on_volume.by_ref().take(writes).collect(), on_file.by_ref().take(writes).collect()]
-                } else {
-                    [0, 1].map(|side: usize| {
-                        seen[side].iter().copied().skip(run * writes).take(writes).collect()
-                    })
-                };
-                let volume_took = once(&mut volume, &offsets[0], OnVolume::flush)?;
-                let file_took = once(&mut file, &offsets[1], RawFile::sync)?;
-                seen.iter_mut().zip(offsets).for_each(|(seen, offsets)| seen.extend(offsets));
-                if run > 0 {
-                    ours.push(volume_took);
-                    theirs.push(file_took);
-                }
-            }
-            rows.push(row(&format!("flush after {writes} {name}"), &ours, &theirs));
+        let runs: Vec<Vec<u64>> = (0..=RUNS).map(|_| fresh.by_ref().take(writes).collect()).collect();
+        // What was written first is then written again.
+        for name in ["first writes", "rewrites"] {
+            let [ours, theirs] = in_turn(&mut volume, &mut file, &runs)?;
+            rows.push(json!({
+                "row": format!("flush after {writes} {name}"), "volume": ours, "file": theirs
+            }));
         }
     }
     Ok(json!({ "rows": rows }))
 }
 
-fn row(name: &str, ours: &[f64], theirs: &[f64]) -> Value {
-    json!({ "row": name, "volume": ours, "file": theirs })
+/// Writes at the offsets of each run and flushes, on the volume and on the file. Who comes first may have to wait for
+/// what others have written, so each is first in turn. The first run warms up.
+fn in_turn(volume: &mut OnVolume, file: &mut RawFile, runs: &[Vec<u64>]) -> io::Result<[Vec<f64>; 2]> {
+    let mut took = [Vec::new(), Vec::new()];
+    for (run, offsets) in runs.iter().enumerate() {
+        for side in if run % 2 == 0 { [0, 1] } else { [1, 0] } {
+            let one = match side {
+                0 => once(volume, offsets, OnVolume::flush)?,
+                _ => once(file, offsets, RawFile::sync)?,
+            };
+            if run > 0 {
+                took[side].push(one);
+            }
+        }
+    }
+    Ok(took)
 }
 
 /// The microseconds of the flush alone.

@@ -2,7 +2,7 @@
 //! written yet; each beside a raw file that is in the same state.
 
 use crate::Outcome;
-use crate::disk::{DEPTHS, Disk, Load, Op, anywhere, each_once, fill, in_order};
+use crate::disk::{DEPTHS, Disk, Load, Op, anywhere, each_once, fill, in_order, slice};
 use crate::file::RawFile;
 use crate::pairs::alternate;
 use crate::volume::OnVolume;
@@ -64,6 +64,8 @@ fn both(folder: &Path, memory: &Memory) -> Result<(OnVolume, RawFile), Box<dyn E
     let volume = Volume::create(&folder.join("volume"), base, Some(SIZE))?;
     let mut volume = OnVolume::new(&volume, memory)?;
     let mut file = RawFile::open(&folder.join("file.raw"), true, memory)?;
+    // Sparse, as the volume is: the file system then lays both out alike.
+    file.file().set_len(SIZE)?;
     fill(&mut volume, SIZE)?;
     volume.flush()?;
     fill(&mut file, SIZE)?;
@@ -133,6 +135,7 @@ pub(crate) fn steady(folder: &Path, [side, op, depth, count]: [&str; 4]) -> Outc
         _ => return Err(format!("{side} is neither volume nor file").into()),
     };
     let load = Load { op: op.0, len: RANDOM, depth: depth.parse()?, time: Duration::MAX };
-    let count = disk.run(&load, &mut anywhere(size, RANDOM, 7).take(count.parse()?))?;
-    Ok(json!({ "requests": count }))
+    let mut offsets = anywhere(size, RANDOM, 7).take(count.parse()?);
+    let ran = slice(disk, &load, &mut offsets)?;
+    Ok(json!({ "requests": ran.count, "per_second": ran.count as f64 / ran.seconds }))
 }

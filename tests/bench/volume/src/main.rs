@@ -1,7 +1,7 @@
 //! What volumes cost: figures of devices/storage alone, without a machine, beside the raw file that the same kernel
 //! interface gives. tests/bench/run runs it and makes a table of what it prints, one JSON object of samples.
 //!
-//!     volume-bench open|io|flush|hundred|hydrate|steady FOLDER [FILE | OP DEPTH COUNT]
+//!     volume-bench open|io|flush|hundred|hydrate|steady FOLDER [FILE | SIDE OP DEPTH COUNT]
 //!
 //! Both sides of a figure run in turn, in slices of milliseconds, in one thread: what else the machine does meets both.
 //! Left out: other programs. They meet volumes by NBD, where both have the same client (tests/bench/nbd.py).

@@ -26,7 +26,7 @@ pub(crate) fn measure(folder: &Path) -> Outcome {
             Volume::create(&folder.join(name).with_extension("vol"), Base::open(&folder.join(name))?, None)?;
         let mut volume = OnVolume::new(&volume, &memory)?;
         let load = Load { op: Op::Write, len: 4096, depth: 32, time: Duration::MAX };
-        volume.run(&load, &mut (0..WRITES).map(|number| number * (size / WRITES) & !4095))?;
+        volume.run(&load, &mut (0..WRITES).map(|number| (number * (size / WRITES)) & !4095))?;
         volume.flush()?;
     }
     let mut samples = Map::new();
@@ -60,6 +60,6 @@ fn once(
     let volume = open()?;
     let opened = begin.elapsed();
     let load = Load { op: Op::Read, len: 4096, depth: 1, time: Duration::MAX };
-    OnVolume::new(&volume, memory)?.run(&load, &mut std::iter::once(volume.size() / 2 & !4095))?;
+    OnVolume::new(&volume, memory)?.run(&load, &mut std::iter::once((volume.size() / 2) & !4095))?;
     Ok([opened, begin.elapsed()].map(|took| took.as_secs_f64() * 1e3))
 }
