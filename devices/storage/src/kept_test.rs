@@ -118,7 +118,7 @@ fn what_is_no_volume_or_none_that_can_be_used_is_refused() {
     drop(Volume::create(&path, Base::open(&base).unwrap(), None).unwrap());
     let exists = Volume::create(&path, Base::open(&base).unwrap(), None).unwrap_err();
     assert!(
-        matches!(exists, StorageError::Create { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists)
+        matches!(exists, StorageError::Create { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
     );
     let file = File::options().write(true).open(&path).unwrap();
     file.write_all_at(&[0xff; 64], 12).unwrap();

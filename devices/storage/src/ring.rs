@@ -204,10 +204,19 @@ impl Ring {
             match flight.came_back(result) {
                 Ok(true) => self.push(number, came),
                 Ok(false) => self.land(number, Ok(()), came),
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => self.go_without(number, came),
                 Err(cause) => self.land(number, Err(cause), came),
             }
         }
         self.completions = completions;
+    }
+
+    /// The kernel can't wait for this file in a ring: it is done here.
+    fn go_without(&mut self, number: u32, came: &mut Vec<(Owner, Io, io::Result<()>)>) {
+        if let Some(mut flight) = self.flights.remove(number) {
+            let result = plain::carry_out(&self.volume.files, &mut flight.io);
+            came.push((flight.owner, flight.io, result));
+        }
     }
 
     fn land(&mut self, number: u32, result: io::Result<()>, came: &mut Vec<(Owner, Io, io::Result<()>)>) {
@@ -288,7 +297,7 @@ impl Flight {
     fn came_back(&mut self, result: i32) -> io::Result<bool> {
         let count = match u64::try_from(result) {
             Ok(count) => count,
-            Err(_) if [libc::EINTR, libc::EAGAIN].contains(&result.saturating_neg()) => return Ok(true),
+            Err(_) if result.saturating_neg() == libc::EINTR => return Ok(true),
             Err(_) => return Err(io::Error::from_raw_os_error(result.saturating_neg())),
         };
         if self.len == 0 {

@@ -18,7 +18,7 @@ use log::Entry;
 use oracle::{Oracle, Progress, SECTOR, content};
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use writer::Random;
@@ -30,6 +30,12 @@ const VOLUME: u64 = 8 * MIB;
 const LOG: u64 = 8 << 30;
 /// The mark that says that the volume is there.
 const CREATED: &str = "created";
+
+/// Past the test runner's capture, to who waits.
+fn say(text: &str) {
+    let mut uncaptured = io::stderr();
+    writeln!(uncaptured, "{text}").unwrap();
+}
 
 /// A file system on a logging device.
 struct Bench {
@@ -74,7 +80,7 @@ fn play(kind: &str, bytes: u64, options: &[&str], interface: &str, rounds: u32) 
             continue;
         }
         if exact % 50 == 0 {
-            println!("  entry {at} of {}", entries.len());
+            say(&format!("  entry {at} of {}", entries.len()));
         }
         judge.check(&disk, &[], progress, &format!("{kind}, right after entry {at}"));
         exact += 1;
@@ -91,11 +97,11 @@ fn play(kind: &str, bytes: u64, options: &[&str], interface: &str, rounds: u32) 
             partial += 1;
         }
     }
-    println!(
+    say(&format!(
         "power cuts under {kind}, {interface}: {rounds} rounds of a guest, {} entries logged; right after a flush or FUA: \
          {exact}, between them: {partial}: nothing flushed was lost",
         entries.len()
-    );
+    ));
     assert!(exact > rounds && progress.flushed == rounds, "{exact} flushes, {progress:?}");
 }
 
@@ -190,7 +196,7 @@ impl Bench {
             }
             launch.wait_for(&format!("done {round}."));
             if round % 10 == 0 {
-                println!("  the guest has done {round} rounds of {rounds}");
+                say(&format!("  the guest has done {round} rounds of {rounds}"));
             }
         }
         launch.type_in("0 q\n");

@@ -59,7 +59,7 @@ impl Oracle {
         for (round, change) in changes.iter().filter(|(round, _)| *round <= progress.begun) {
             match change {
                 Change::Written if *round <= progress.flushed => {
-                    (old, zero, rounds) = (false, false, vec![*round])
+                    (old, zero, rounds) = (false, false, vec![*round]);
                 }
                 Change::Written => rounds.push(*round),
                 Change::Discarded => zero = true,

@@ -28,7 +28,7 @@ impl Bench {
     fn ask(&mut self, op: Op) -> Seen {
         let mut buffers = self.memory.buffers();
         buffers.push(Gpa(0), 4096).unwrap();
-        self.next += 1;
+        self.next = self.next.wrapping_add(1);
         let len = if op == Op::Flush { 0 } else { 4096 };
         let (mut work, offset) = (Vec::new(), 0);
         let request = Request { id: self.next, op, offset, len, durable: false, buffers: Some(buffers) };
@@ -56,7 +56,7 @@ fn sort(work: Vec<Work>) -> Seen {
         match one {
             Work::Begin(owner, io) => seen.begun.push((owner, io)),
             Work::Done { id, result, .. } => seen.done.push((id, result.map_err(|cause| cause.fault()))),
-            Work::Failed(_) => seen.failed += 1,
+            Work::Failed(_) => seen.failed = seen.failed.wrapping_add(1),
         }
     }
     seen
