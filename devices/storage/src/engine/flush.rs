@@ -126,12 +126,13 @@ impl Engine {
 
     fn start_epoch(&mut self, jobs: Vec<u32>, work: &mut Vec<Work>) {
         let changed = self.map.take_changed();
-        let sectors = changed.into_iter().map(|number| (number, self.map.words(number))).collect();
+        let sectors: Vec<_> = changed.into_iter().map(|number| (number, self.map.words(number))).collect();
+        let skips_data = !sectors.is_empty() && self.breaks(Rule::DataBeforeMap);
         let flushes = &mut self.flushes;
         let (covers, zeroed) = (flushes.changes, std::mem::take(&mut flushes.zeroed));
         let (step, pending, failed) = (Step::Data, 0, None);
         flushes.epoch = Some(Epoch { jobs, covers, step, sectors, zeroed, pending, failed });
-        if self.breaks(Rule::DataBeforeMap) {
+        if skips_data {
             return self.write_map(work);
         }
         work.push(Work::Begin(Owner::Epoch, Io::Sync));
