@@ -56,6 +56,8 @@ enum Name {
 /// What is different about a disk's files.
 #[derive(Debug, thiserror::Error)]
 pub struct Changed {
+    /// The one that was named; others are files that it stands on.
+    disk: PathBuf,
     files: Vec<(PathBuf, String)>,
 }
 
@@ -73,12 +75,14 @@ impl Changed {
     /// What the user of the volume can do.
     #[must_use]
     pub fn way_out(&self, volume: &str) -> String {
-        let file =
-            self.files.first().map_or_else(|| "DISKFILE".into(), |(path, _)| path.display().to_string());
-        format!(
-            "put the old file back, or, if you know that its bytes are the same, \
-             `ami-run volume rebase {volume} {file}`"
-        )
+        let disk = self.disk.display();
+        if self.disk.exists() {
+            return format!(
+                "put the old file back, or, if you know that its bytes are the same, \
+                 `ami-run volume rebase {volume} {disk}`"
+            );
+        }
+        format!("put the file back, or say where it is now: `ami-run volume rebase {volume} DISKFILE`")
     }
 }
 
@@ -98,7 +102,10 @@ impl Identity {
     pub fn check(&self) -> Result<(), Changed> {
         let change = |file: &FileIdentity| Some((file.path.path(), file.change()?));
         let files: Vec<_> = self.files.iter().filter_map(change).collect();
-        if files.is_empty() { Ok(()) } else { Err(Changed { files }) }
+        if files.is_empty() {
+            return Ok(());
+        }
+        Err(Changed { disk: self.paths().next().unwrap_or_default(), files })
     }
 
     /// True while nothing at all has happened to the files, as far as it can be seen without reading them.

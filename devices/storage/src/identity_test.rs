@@ -75,12 +75,24 @@ fn each_change_is_told_in_words() {
         let told = before.check().unwrap_err();
         assert!(told.to_string().starts_with(&format!("{} was", disk.path.display())), "{told}");
         assert!(told.to_string().contains(words), "{words}: {told}");
-        assert!(
-            told.way_out("vol-1").contains("`ami-run volume rebase vol-1 /"),
-            "{}",
-            told.way_out("vol-1")
-        );
+        assert!(told.way_out("vol-1").contains("`ami-run volume rebase vol-1 "), "{}", told.way_out("vol-1"));
     }
+}
+
+/// To rebase on a file that the named one stands on would make a mixture of the volume.
+#[test]
+fn the_way_out_names_the_disk_file_whichever_of_its_files_changed() {
+    let [named, backing] = [(); 2].map(|()| disk());
+    let part =
+        |disk: &Disk| Part { path: disk.path.clone(), file: Arc::new(File::open(&disk.path).unwrap()) };
+    let before = Identity::of(&[part(&named), part(&backing)]).unwrap();
+    write_secretly(&backing.path, 0);
+    let told = before.check().unwrap_err();
+    assert!(told.to_string().starts_with(backing.path.to_str().unwrap()), "{told}");
+    let way = |file: &str| format!("`ami-run volume rebase vol-1 {file}`");
+    assert!(told.way_out("vol-1").ends_with(&way(named.path.to_str().unwrap())), "{}", told.way_out("vol-1"));
+    fs::remove_file(&named.path).unwrap();
+    assert!(told.way_out("vol-1").ends_with(&way("DISKFILE")), "{}", told.way_out("vol-1"));
 }
 
 #[test]
