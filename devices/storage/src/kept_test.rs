@@ -98,8 +98,7 @@ fn a_base_that_changed_is_refused_and_can_be_named_again() {
     write(&Volume::create(&path, Base::open(&base).unwrap(), None).unwrap(), 0, &[1; 512]);
     OpenOptions::new().write(true).open(&base).unwrap().write_all_at(&[8; 512], MIB / 2).unwrap();
     let text = refusal(&path);
-    let way = format!("`ami-run volume rebase {} {}`", path.display(), base.display());
-    assert!(text.contains("base.raw was changed since: it was written to") && text.contains(&way), "{text}");
+    assert!(text.contains("base.raw was changed since: it was written to"), "{text}");
     let other = folder.path().join("other.raw");
     fs::write(&other, vec![7; 2 * MIB as usize]).unwrap();
     let text = Volume::rebase(&path, &Base::open(&other).unwrap()).unwrap_err().to_string();

@@ -63,7 +63,7 @@ pub const SECTOR: u64 = 512;
 /// Why a volume cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    #[error("cannot read disk file {}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is {what}, not a disk file: give a raw disk file or a block device", path.display())]
     NotADisk { path: PathBuf, what: &'static str },
@@ -91,11 +91,11 @@ pub enum StorageError {
     DamagedVolume { path: PathBuf },
     #[error("volume {} was written by a newer ami-run (format {version}): use that one", path.display())]
     NewerVolume { path: PathBuf, version: u32 },
-    #[error("cannot use volume {}: {changed}\n{}", volume.display(), changed.way_out(&volume.display().to_string()))]
+    #[error("{changed}")]
     BaseChanged { volume: PathBuf, changed: Changed },
     #[error(
-        "{} has {new} bytes, and what volume {} stands on has {old}: it is not the same disk",
-        base.display(), path.display()
+        "{} has {new} bytes, and volume {} {}",
+        base.display(), path.display(), stands_on(*.old)
     )]
     OtherBase { path: PathBuf, base: PathBuf, old: u64, new: u64 },
     #[error("cannot write volume {} of {size} bytes", path.display())]
@@ -127,6 +127,14 @@ pub enum StorageError {
         path.display(), folder.display(), taken >> 20, free >> 20
     )]
     CacheFull { path: PathBuf, folder: PathBuf, taken: u64, free: u64 },
+}
+
+/// What a volume stands on, by the bytes of it.
+fn stands_on(base: u64) -> String {
+    match base {
+        0 => "stands on no disk file: only one with `--from` can be rebased".to_owned(),
+        _ => format!("stands on one of {base}: it is not the same disk"),
+    }
 }
 
 /// A size in the unit of EC2's messages; a disk that does not end on a gibibyte needs the next one up.

@@ -301,7 +301,7 @@ fn what_is_not_a_raw_disk_is_refused_in_words() {
     let fifo = folder.path().join("fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
     let table = [
-        (folder.path().join("none"), "cannot read disk file"),
+        (folder.path().join("none"), "cannot read "),
         (folder.path().to_owned(), "is a directory, not a disk file"),
         (fifo, "is a named pipe, not a disk file"),
         (PathBuf::from("/dev/null"), "is a character device, not a disk file"),

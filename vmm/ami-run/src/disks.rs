@@ -78,6 +78,9 @@ pub(crate) fn unusable(what: &str, cause: &StorageError) -> Failure {
     };
     let failure = Failure::new(code, format!("cannot use {what}")).because(cause);
     match cause {
+        StorageError::BaseChanged { volume, changed } => {
+            failure.hint(changed.way_out(&volume.display().to_string()))
+        }
         StorageError::Cache { .. } => failure.hint(OTHER_STATE),
         StorageError::CacheFull { .. } => failure.hint(format!(
             "free some space (what the cache keeps of other disk files may go, too, while nothing uses it), or {OTHER_STATE}"

@@ -6,6 +6,7 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use crate::{bases, state, ui};
 use ami_run_storage::{Base, StorageError, Volume};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const GIB: u64 = 1 << 30;
@@ -62,7 +63,17 @@ pub(crate) fn refused(path: &Path, cause: &StorageError) -> Failure {
         StorageError::Create { .. } | StorageError::Grow { .. } | StorageError::Busy { .. } => Code::Host,
         _ => return unusable(&path.display().to_string(), cause),
     };
-    Failure::new(code, format!("cannot use {}", path.display())).because(cause)
+    let failure = Failure::new(code, format!("cannot use {}", path.display())).because(cause);
+    let StorageError::Create { source, .. } = cause else { return failure };
+    match source.kind() {
+        ErrorKind::AlreadyExists => failure.hint("no file is overwritten: choose another name, or remove it"),
+        ErrorKind::NotFound => failure.hint("make its folder first"),
+        ErrorKind::FileTooLarge => {
+            failure.hint("give a smaller --size, or a folder on a file system that takes files of this size")
+        }
+        ErrorKind::StorageFull => failure.hint("free some space there, or choose another folder"),
+        _ => failure,
+    }
 }
 
 /// The file of this name, or else that of a volume with this id in the state folder.

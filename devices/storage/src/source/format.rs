@@ -46,7 +46,7 @@ const ARCHIVE: &str = "unpack it, and give the disk file that is in it";
 const BUNDLE: &str =
     "AWS's AMI tools (`ec2-unbundle --manifest FILE --privatekey KEY`) make a raw disk of a bundle";
 const VOLUME: &str = "launch it by its name, or take a disk file of it: `ami-run volume serve FILE --socket PATH`, \
-                      then `nbdcopy nbd+unix:///?socket=PATH NEW.raw`";
+                      then `nbdcopy 'nbd+unix:///?socket=PATH' NEW.raw`";
 const STORED: &str = "only EC2 reads it: restore it there with `aws ec2 create-restore-image-task`, \
                       then fetch the image's snapshots";
 
