@@ -1,7 +1,7 @@
 //! IMAGE: a description (image.json), a disk file or a volume, told by what it holds.
 
 use crate::alike;
-use crate::args::verb_names;
+use crate::args::{longer_verbs, verb_names};
 use crate::exit::Code;
 use crate::failure::Failure;
 use ami_run_image::{BlockDeviceMapping, EbsBlockDevice, Image, ImageError, Refusal, is_description};
@@ -188,11 +188,10 @@ fn missing(path: &Path, bare: bool, cause: &io::Error) -> Failure {
     } else {
         Failure::new(Code::Refused, format!("no such image: {name}"))
     };
-    let longer: Vec<_> = verb_names().filter(|verb| word && verb.starts_with(&format!("{name} "))).collect();
+    if let Some(there_is) = longer_verbs(&name.to_string()).filter(|_| word) {
+        return failure.hint(there_is);
+    }
     match suggestion(path, bare) {
-        _ if !longer.is_empty() => {
-            failure.hint(format!("there is `ami-run {}`", longer.join("`, `ami-run ")))
-        }
         Some(other) => failure.hint(format!("did you mean {other}?")),
         None if word => failure.hint("`ami-run --help` lists the commands; an image is a file"),
         None => failure,

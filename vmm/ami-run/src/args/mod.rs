@@ -151,9 +151,17 @@ fn help(words: &[OsString]) -> Result<Command, Refused> {
     about.map_err(Refused::Clap)
 }
 
+/// What there is to say to a word that only begins verbs.
+pub(crate) fn longer_verbs(word: &str) -> Option<String> {
+    let verbs: Vec<_> = verb_names().filter(|verb| verb.starts_with(&format!("{word} "))).collect();
+    (!verbs.is_empty()).then(|| format!("there is `ami-run {}`", verbs.join("`, `ami-run ")))
+}
+
 fn no_such_verb(word: &OsString) -> Failure {
     let word = word.to_string_lossy();
+    let longer = longer_verbs(&word);
     let hint = match alike::most_alike(&word, verb_names()) {
+        _ if longer.is_some() => longer.unwrap_or_default(),
         Some(verb) => format!("did you mean {verb}?"),
         None => "`ami-run --help` lists the commands".to_owned(),
     };
@@ -272,6 +280,7 @@ mod tests {
         assert_eq!(hint("laucnh x y"), "did you mean launch?");
         assert_eq!(hint("dcotor --wrong"), "did you mean doctor?");
         assert_eq!(hint("help dcotor"), "did you mean doctor?");
+        assert!(hint("help volume").starts_with("there is `ami-run volume create`, `ami-run volume "));
         assert_eq!(hint("help quux"), "`ami-run --help` lists the commands");
     }
 
