@@ -19,6 +19,9 @@ Examples:
         in snap-….raw beside it
   ami-run debian-12-genericcloud-amd64.qcow2
         launch a disk that no image describes
+  ami-run root.vol
+        launch a volume that `ami-run volume create root.vol --from DISKFILE` made: what
+        the guest writes stays in it
   ami-run image.json --wait-for console:login: --timeout 5m --console-log console.log
         exit 0 when the guest asks for a login, 5 when it has not after five minutes
   aws ec2 describe-images --image-ids ami-0123456789abcdef0 | ami-run - \\
@@ -34,9 +37,11 @@ pub(crate) const MAX_CPUS: u32 = 64;
 
 const ENVIRONMENT: &str = "\
 Environment:
-  TMPDIR       where guests' writes are kept while they run (/var/tmp)
-  AMI_RUN_LOG  what is logged on standard error: error, warn, info or debug (warn);
-               RUST_LOG is read without it
+  TMPDIR             where guests' writes are kept while they run (/var/tmp)
+  AMI_RUN_STATE_DIR  the folder whose cache/ holds what was taken out of disk files that are
+                     not raw ($XDG_DATA_HOME/ami-run, or ~/.local/share/ami-run)
+  AMI_RUN_LOG        what is logged on standard error: error, warn, info or debug (warn);
+                     RUST_LOG is read without it
 ";
 
 /// What `-h` says after the options.
@@ -74,6 +79,7 @@ impl DiskInterface {
 ///
 /// The guest's console is standard input and output. What the guest writes to its disks goes to a private file
 /// without a name in $TMPDIR (or /var/tmp) and is gone when the guest has ended: the disk files are never changed.
+/// A volume that `ami-run volume create` made keeps it.
 #[derive(Parser, Debug)]
 #[command(
     name = "ami-run",
@@ -86,7 +92,7 @@ impl DiskInterface {
     after_long_help = epilogue(),
 )]
 pub(crate) struct Launch {
-    /// What to launch: an image.json, - for one on standard input, or a disk file
+    /// What to launch: an image.json, - for one on standard input, a disk file, or a volume
     ///
     /// image.json is what `aws ec2 describe-images --output json` prints. A disk file is taken for
     /// what is on it, and launched with this root volume only. It may be raw, qcow2, VMDK or VHD, or

@@ -12,7 +12,7 @@ Examples:
 
 Exit codes:
   0  no errors; there may be warnings
-  1  an error was found, or image or disk file are refused
+  1  an error was found, or image, disk file or volume is refused
   2  command line
 ";
 
@@ -23,7 +23,7 @@ Exit codes:
 #[derive(Parser, Debug)]
 #[command(name = "ami-run image lint", no_binary_name = true, max_term_width = 100, after_help = EPILOGUE)]
 pub(crate) struct Lint {
-    /// What to look at: an image.json, - for one on standard input, or a disk file
+    /// What to look at: an image.json, - for one on standard input, a disk file, or a volume
     #[arg(value_name = "IMAGE")]
     pub(crate) image: PathBuf,
 

@@ -6,13 +6,19 @@ use std::path::PathBuf;
 const CREATE: &str = "\
 Examples:
   ami-run volume create data.vol --size 8
-  ami-run volume create root.vol --from root.qcow2
+  ami-run volume create root.vol --from root.qcow2 && ami-run root.vol
+
+Exit codes:
+  0  the volume was made
+  1  the disk file is refused, or larger than the volume would be
+  2  command line
+  3  this computer can't: the file exists or cannot be made, or the disk is full
 ";
 
 /// Make a volume, as EC2's CreateVolume does: empty, or from a snapshot's disk file.
 ///
 /// The file is sparse and holds only what will be written. The disk file stays where it is, and must not change: the
-/// volume reads from it what was not written.
+/// volume reads from it what was not written. `ami-run FILE` launches the volume.
 #[derive(Parser, Debug)]
 #[command(name = "ami-run volume create", no_binary_name = true, max_term_width = 100, after_help = CREATE)]
 pub(crate) struct VolumeCreate {
@@ -35,9 +41,10 @@ Example:
   qemu-img convert -n -O raw root.vmdk 'nbd+unix:///?socket=data.sock'
 
 Exit codes:
-      1  the volume is refused
+      1  the volume, or the disk file that it stands on, is refused
       2  command line
-      3  this computer can't: the socket cannot be made, or a flush failed
+      3  this computer can't: another process uses the volume, the socket cannot be made, or a
+         flush failed
   128+n  ended by signal n, as it is meant to end; all that was written is on stable storage
 ";
 
@@ -64,6 +71,12 @@ pub(crate) struct VolumeServe {
 const REBASE: &str = "\
 Example:
   ami-run volume rebase root.vol /srv/images/root.raw
+
+Exit codes:
+  0  it stands on that file now
+  1  the volume or the disk file is refused, or they differ in size
+  2  command line
+  3  this computer can't: another process uses the volume, or it cannot be written to
 ";
 
 /// Tell a volume which disk file it stands on, after the file was moved, copied or touched.
