@@ -126,6 +126,22 @@ fn what_is_no_volume_or_none_that_can_be_used_is_refused() {
     assert!(matches!(most, Err(StorageError::Create { .. })));
 }
 
+#[test]
+fn a_volume_that_is_cut_short_is_refused() {
+    let (_folder, base, path) = folder_with_base();
+    drop(Volume::create(&path, Base::open(&base).unwrap(), Some(64 * MIB)).unwrap());
+    let whole = fs::metadata(&path).unwrap().len();
+    let file = File::options().write(true).open(&path).unwrap();
+    for len in [whole - 1, whole - 32 * MIB, 8192] {
+        file.set_len(len).unwrap();
+        let text = refusal(&path);
+        let told = format!("is cut short: it has {len} bytes, and its disk goes to {whole}");
+        assert!(text.contains(&told), "{text}");
+    }
+    file.set_len(whole).unwrap();
+    open(&path).unwrap();
+}
+
 /// The host is full: writes fail, what was flushed stays, and there is room again when something is discarded.
 #[test]
 fn a_full_host_loses_nothing_that_was_flushed() {

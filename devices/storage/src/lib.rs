@@ -89,6 +89,11 @@ pub enum StorageError {
     NotAVolume { path: PathBuf },
     #[error("volume {} is damaged: its header cannot be read", path.display())]
     DamagedVolume { path: PathBuf },
+    #[error(
+        "volume {} is cut short: it has {has} bytes, and its disk goes to {needs}: take it from where it was copied",
+        path.display()
+    )]
+    CutShort { path: PathBuf, has: u64, needs: u64 },
     #[error("volume {} was written by a newer ami-run (format {version}): use that one", path.display())]
     NewerVolume { path: PathBuf, version: u32 },
     #[error("{changed}")]

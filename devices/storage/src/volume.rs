@@ -171,7 +171,11 @@ impl BaseRecord {
         self.files.check().map_err(changed)?;
         let damaged = || StorageError::DamagedVolume { path: volume.to_owned() };
         let base = open(&self.files.paths().next().ok_or_else(damaged)?)?;
-        if base.size() == self.size { Ok(base) } else { Err(damaged()) }
+        if base.size() == self.size {
+            return Ok(base);
+        }
+        let (old, new) = (self.size, base.size());
+        Err(StorageError::OtherBase { path: volume.to_owned(), base: base.path().to_owned(), old, new })
     }
 }
 
@@ -180,10 +184,17 @@ fn open_kept(path: &Path, read_only: bool) -> Result<(KeptFile, Header), Storage
         Refused::Busy => StorageError::Busy { path: path.to_owned() },
         Refused::Io(source) => StorageError::Read { path: path.to_owned(), source },
     })?;
-    let found = store::read(&kept).map_err(|source| StorageError::Read { path: path.to_owned(), source })?;
+    let read = |source| StorageError::Read { path: path.to_owned(), source };
+    let found = store::read(&kept).map_err(read)?;
+    let has = kept.file.metadata().map_err(read)?.len();
     let path = || path.to_owned();
     match found {
         Found::Header(header) if header.size.is_multiple_of(SECTOR) && header.size <= MAX_SIZE => {
+            // What is missing would be read as zeroes, by the map as well.
+            let needs = file::length(header.size);
+            if has < needs {
+                return Err(StorageError::CutShort { path: path(), has, needs });
+            }
             Ok((kept, header))
         }
         Found::Header(_) | Found::Damaged => Err(StorageError::DamagedVolume { path: path() }),

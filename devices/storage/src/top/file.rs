@@ -91,8 +91,12 @@ pub(crate) fn set_size(file: &File, size: u64) -> io::Result<()> {
     if size > MAX_SIZE {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    // Whole granules, so that a read of the last one finds all of it.
-    file.set_len(layout::data(size.next_multiple_of(GRANULE)))
+    file.set_len(length(size))
+}
+
+/// The bytes of a top: whole granules, so that a read of the last one finds all of it.
+pub(crate) fn length(size: u64) -> u64 {
+    layout::data(size.next_multiple_of(GRANULE))
 }
 
 /// A second way to the same file, where it takes whole sectors from memory that is aligned to sectors.
