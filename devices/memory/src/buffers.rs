@@ -97,7 +97,9 @@ impl Buffers {
 
     /// The host's view of `len` bytes from `start`, piece by piece. It holds for as long as these buffers live.
     pub fn vectors(&self, start: u64, len: u64) -> io::Result<Vec<libc::iovec>> {
-        let mut vectors = Vec::with_capacity(self.pieces.len().min(MAX_PIECES));
+        // A piece is a page as a rule: a short part of long buffers has few.
+        let likely = usize::try_from(len / 4096).unwrap_or(MAX_PIECES).saturating_add(1);
+        let mut vectors = Vec::with_capacity(likely.min(self.pieces.len()).min(MAX_PIECES));
         self.walk(start, len, |slice, _| {
             let guard = slice.ptr_guard_mut();
             vectors.push(libc::iovec { iov_base: guard.as_ptr().cast(), iov_len: slice.len() });
@@ -136,15 +138,15 @@ impl Buffers {
         if left == 0 { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
     }
 
-    /// Fills `[start, start + len)` of the buffers from `file` at `offset`. What lies past the end of the file
-    /// reads as zero.
+    /// Fills `[start, start + len)` of the buffers from `file` at `offset`, all of it: a file that ends before is an
+    /// error.
     pub fn fill_from(&self, start: u64, len: u64, file: &File, offset: u64) -> io::Result<()> {
         let mut done = 0u64;
         while done < len {
             let (at, left) = (start.saturating_add(done), len.saturating_sub(done));
             let n = self.transfer(at, left, file, offset.saturating_add(done), libc::preadv)?;
             if n == 0 {
-                return self.zero(at, left);
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
             done = done.saturating_add(n);
         }
@@ -240,7 +242,7 @@ mod tests {
     fn bytes_travel_between_file_and_scattered_pieces() {
         let memory = Memory::new(&[Range::new(0, 0x4000)]).unwrap();
         let mut file = tempfile::tempfile().unwrap();
-        file.write_all(b"0123456789").unwrap();
+        file.write_all(b"0123456789ab").unwrap();
         let mut buffers = memory.buffers();
         for (gpa, len) in [(0x3000, 3), (0x10, 4), (0x2000, 5)] {
             buffers.push(Gpa(gpa), len).unwrap();
@@ -248,7 +250,10 @@ mod tests {
         buffers.fill_from(0, 12, &file, 0).unwrap();
         let mut all = [0xff; 12];
         buffers.get(0, &mut all).unwrap();
-        assert_eq!(&all, b"0123456789\0\0", "past the end of the file are zeroes");
+        assert_eq!(&all, b"0123456789ab");
+        let short = buffers.fill_from(0, 12, &file, 1).unwrap_err();
+        assert_eq!(short.kind(), std::io::ErrorKind::UnexpectedEof);
+        buffers.fill_from(0, 12, &file, 0).unwrap();
         buffers.put(2, b"xyz").unwrap();
         buffers.drain_to(1, 6, &file, 100).unwrap();
         let mut back = [0; 6];
@@ -256,7 +261,7 @@ mod tests {
         assert_eq!(&back, b"1xyz56");
         buffers.zero(3, 5).unwrap();
         buffers.get(0, &mut all).unwrap();
-        assert_eq!(&all, b"01x\0\0\0\0\089\0\0");
+        assert_eq!(&all, b"01x\0\0\0\0\089ab");
     }
 
     #[test]

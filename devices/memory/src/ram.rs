@@ -127,7 +127,9 @@ fn map(range: Range) -> Result<GuestRegionMmap<Bitmap>, String> {
             return region.ok_or_else(|| "address overflow".to_owned());
         }
         drop(mapping);
-        let spacer = usize::try_from(beyond).map_err(|cause| cause.to_string())?;
+        // A small one may find a gap elsewhere, where it moves nothing: the next is larger by whole pages.
+        let more = if spacers.is_empty() { 0 } else { LARGE_PAGE << spacers.len() };
+        let spacer = usize::try_from(beyond.wrapping_add(more)).map_err(|cause| cause.to_string())?;
         spacers.push(MmapRegion::<Bitmap>::new(spacer).map_err(|cause| cause.to_string())?);
     }
 }

@@ -30,7 +30,7 @@ fn submit(queue: &mut Queue, op: Op, offset: u64, memory: &Memory, len: u64) {
 }
 
 fn write(volume: &Volume, offset: u64, bytes: &[u8]) {
-    let (mut queue, memory) = (volume.queue(), Memory::new(&[Range::new(0, 4 * MIB)]).unwrap());
+    let (mut queue, memory) = (volume.queue(), memory());
     memory.write(Gpa(0), bytes).unwrap();
     submit(&mut queue, Op::Write, offset, &memory, bytes.len() as u64);
     submit(&mut queue, Op::Flush, 0, &memory, 0);
@@ -42,6 +42,10 @@ fn read(volume: &Volume, offset: u64, len: u64) -> Vec<u8> {
     let mut bytes = vec![0; len as usize];
     memory.read(Gpa(0), &mut bytes).unwrap();
     bytes
+}
+
+fn memory() -> Memory {
+    Memory::new(&[Range::new(0, 4 * MIB)]).unwrap()
 }
 
 fn open(path: &Path) -> Result<Volume, StorageError> {
@@ -87,6 +91,14 @@ fn one_process_writes_or_many_read() {
     drop(volume);
     let readers = [(); 2].map(|()| Volume::open(&path, true, Base::open).unwrap());
     assert_eq!(read(&readers[1], 0, 512), [7; 512]);
+    let (mut queue, memory, mut done) = (readers[0].queue(), memory(), Vec::new());
+    let mut buffers = memory.buffers();
+    buffers.push(Gpa(0), 4096).unwrap();
+    let (op, buffers) = (Op::Write, Some(buffers));
+    queue.submit(&mut vec![Request { id: 1, op, offset: 0, len: 4096, durable: false, buffers }]);
+    queue.run_out(&mut done).unwrap();
+    assert_eq!(done[0].result, Err(Fault::Io), "who only reads cannot write");
+    drop(queue);
     assert!(matches!(open(&path), Err(StorageError::Busy { .. })));
     drop(readers);
     open(&path).unwrap();

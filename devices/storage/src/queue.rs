@@ -20,6 +20,9 @@ const BEHIND: Duration = Duration::from_secs(2);
 /// A ring costs as much as some hundred small reads: what is hardly used does without.
 const FEW: u32 = 16;
 
+/// How often who never sleeps looks after what a sleep sees to.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// I/O that came back.
 type Came = (Owner, Io, io::Result<()>);
 
@@ -49,6 +52,8 @@ pub struct Queue {
     behind: Option<Instant>,
     /// What was begun is left to the next wait, which takes it to the kernel.
     left: bool,
+    /// When this was looked at last: what is parked, and what is unflushed.
+    looked: Instant,
     /// When the last fault was logged: a guest that fails at will must not fill the log.
     logged: Option<Instant>,
 }
@@ -71,6 +76,7 @@ impl Queue {
             parked: Vec::new(),
             behind: None,
             left: false,
+            looked: Instant::now(),
             logged: None,
         }
     }
@@ -84,11 +90,10 @@ impl Queue {
             self.finished.extend(batch.drain(..).map(failed));
             return;
         }
-        let mut engine = self.volume.engine();
         for request in batch.drain(..) {
-            engine.submit(self.number, request, &mut self.work);
+            // For each anew: a discard of much takes its time, and others want to go on.
+            self.volume.engine().submit(self.number, request, &mut self.work);
         }
-        drop(engine);
         self.go_on();
     }
 
@@ -99,6 +104,7 @@ impl Queue {
         // does not wait.
         let will_wait = self.finished.is_empty() && !self.left;
         if !will_wait {
+            self.look_after();
             self.hand_over();
         }
         self.left = will_wait;
@@ -169,6 +175,18 @@ impl Queue {
         for (owner, io) in std::mem::take(&mut self.parked) {
             self.begin(owner, io);
         }
+    }
+
+    /// What [`Queue::sleep`] sees to, for who is given so much to do that it never sleeps.
+    fn look_after(&mut self) {
+        if self.looked.elapsed() < LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        self.retry();
+        self.time_to_epoch();
+        self.begin_epoch();
+        self.go_on();
     }
 
     /// Does what the engine wants until it wants no more.

@@ -71,7 +71,7 @@ impl Volume {
         let header = Header { version: VERSION, sequence: 0, size, mark, base: record(&base).map_err(make)? };
         let kept = KeptFile::new(path).map_err(make)?;
         store::create(&kept, &header).map_err(make)?;
-        Volume::kept(path, kept, base, header)
+        Volume::kept(path, kept, base, header, false)
     }
 
     /// Opens a kept volume: alone, or with others who only read. What it stands on must be what it was.
@@ -86,7 +86,7 @@ impl Volume {
             None => Base::empty("nothing"),
             Some(record) => record.open(path, open_base)?,
         };
-        Volume::kept(path, kept, base, header)
+        Volume::kept(path, kept, base, header, read_only)
     }
 
     /// Tells a volume that stands on a disk file that this is the file from now on: its bytes are the same, as the
@@ -103,9 +103,15 @@ impl Volume {
         store::replace(&kept, &header, new).map(drop).map_err(fail)
     }
 
-    fn kept(path: &Path, kept: KeptFile, base: Base, header: Header) -> Result<Volume, StorageError> {
+    fn kept(
+        path: &Path,
+        kept: KeptFile,
+        base: Base,
+        header: Header,
+        read_only: bool,
+    ) -> Result<Volume, StorageError> {
         let read = |source| StorageError::Read { path: path.to_owned(), source };
-        let top = TopFile::kept(kept.file.try_clone().map_err(read)?);
+        let top = TopFile::kept(kept.file.try_clone().map_err(read)?, read_only);
         let map = Map::stored(top.map_pages(header.size).map_err(read)?);
         let engine = Engine::new(header.size, base.size(), header.mark, map);
         Ok(Volume::of(Files { base, top }, path.display().to_string(), engine, Some((kept, header))))
@@ -123,7 +129,9 @@ impl Volume {
         }
         match &mut *kept {
             Some((file, header)) => {
-                *header = store::replace(file, header, Header { size, ..header.clone() }).map_err(fail)?;
+                let replaced = store::replace(file, header, Header { size, ..header.clone() });
+                // Its sync may have met what the next flush would have been told of, once.
+                *header = replaced.inspect_err(|_| self.shared.engine().fail()).map_err(fail)?;
             }
             None => file::set_size(self.shared.files.top.cached(), size).map_err(fail)?,
         }

@@ -8,6 +8,9 @@ use ami_run_memory::Buffers;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// A read of more pieces goes on when these are there: a guest may ask for any number at once.
+const MOST_PIECES: usize = 128;
+
 // Offsets below are inside the volume: the engine has checked each request, so saturating sums are exact sums.
 impl Engine {
     fn parts(&mut self, number: u32) -> Option<(Range<u64>, Option<Arc<Buffers>>)> {
@@ -23,8 +26,9 @@ impl Engine {
 
     pub(super) fn read(&mut self, number: u32, work: &mut Vec<Work>) {
         let Some((bytes, Some(buffers))) = self.parts(number) else { return };
-        let (mut at, from) = (bytes.start, work.len());
-        while at < bytes.end {
+        let Some(next) = self.jobs.get_mut(number).map(|job| job.next) else { return };
+        let (mut at, from) = (next, work.len());
+        while at < bytes.end && work.len().saturating_sub(from) < MOST_PIECES {
             let (state, mut end) = self.state(at..bytes.end);
             if state == State::Base && at < self.base {
                 end = end.min(self.base);
@@ -42,6 +46,9 @@ impl Engine {
             };
             work.push(Work::Begin(Owner::Job(number), io));
             at = end;
+        }
+        if let Some(job) = self.jobs.get_mut(number) {
+            job.next = at;
         }
         let count = work.len().saturating_sub(from);
         self.expect(number, count, work);

@@ -26,11 +26,14 @@ impl Bench {
     }
 
     fn ask(&mut self, op: Op) -> Seen {
+        self.ask_at(op, 0, if op == Op::Flush { 0 } else { 4096 })
+    }
+
+    fn ask_at(&mut self, op: Op, offset: u64, len: u64) -> Seen {
         let mut buffers = self.memory.buffers();
-        buffers.push(Gpa(0), 4096).unwrap();
+        buffers.push(Gpa(0), len.max(512)).unwrap();
         self.next = self.next.wrapping_add(1);
-        let len = if op == Op::Flush { 0 } else { 4096 };
-        let (mut work, offset) = (Vec::new(), 0);
+        let mut work = Vec::new();
         let request = Request { id: self.next, op, offset, len, durable: false, buffers: Some(buffers) };
         self.engine.submit(0, request, &mut work);
         sort(work)
@@ -116,6 +119,29 @@ fn a_map_that_finds_no_room_fails_its_flush_and_no_later_one() {
     seen = bench.ask(Op::Flush);
     seen = bench.back(seen.begun.remove(0), Ok(()));
     assert!(matches!(seen.begun[..], [(Owner::Epoch, Io::WriteMap(0, _))]), "it is tried again");
+}
+
+/// A guest may name one page of its memory a thousand times.
+#[test]
+fn a_read_of_very_many_pieces_goes_on_bit_by_bit() {
+    let mut bench = Bench::new();
+    let granules = (1 << 20) / 4096;
+    for granule in (0..granules).step_by(2) {
+        let mut seen = bench.ask_at(Op::Write, granule * 4096, 4096);
+        bench.back(seen.begun.remove(0), Ok(()));
+    }
+    let (mut pieces, mut rounds) = (0, 0);
+    let mut seen = bench.ask_at(Op::Read, 0, 1 << 20);
+    while seen.done.is_empty() {
+        assert!((1..=128).contains(&seen.begun.len()), "{} at once", seen.begun.len());
+        (pieces, rounds) = (pieces + seen.begun.len(), rounds + 1);
+        let mut begun = std::mem::take(&mut seen.begun);
+        while let Some(io) = begun.pop() {
+            assert!(seen.begun.is_empty() && seen.done.is_empty());
+            seen = bench.back(io, Ok(()));
+        }
+    }
+    assert_eq!((pieces, rounds), (256, 2), "each granule is another piece");
 }
 
 #[test]

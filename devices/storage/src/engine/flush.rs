@@ -97,6 +97,11 @@ impl Engine {
         self.flushes.behind()
     }
 
+    /// A sync has failed elsewhere: no flush succeeds any more.
+    pub(crate) fn fail(&mut self) {
+        self.flushes.failed = true;
+    }
+
     /// Begins an epoch that nobody waits for: it bounds what a crash can take, and frees what was discarded.
     pub(crate) fn begin_epoch(&mut self, work: &mut Vec<Work>) {
         if self.wants_epoch() {

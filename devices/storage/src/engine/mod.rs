@@ -73,6 +73,8 @@ struct Job {
     bytes: Range<u64>,
     durable: bool,
     buffers: Option<Arc<Buffers>>,
+    /// How far a read has been begun.
+    next: u64,
     /// I/O that has not come back.
     pending: u32,
     failed: Option<Cause>,
@@ -143,7 +145,8 @@ impl Engine {
         };
         let buffers = buffers.map(Arc::new);
         let (pending, failed, held, remaps) = (0, None, None, None);
-        let job = Job { queue, id, op, bytes, durable, buffers, pending, failed, held, remaps };
+        let next = bytes.start;
+        let job = Job { queue, id, op, bytes, durable, buffers, next, pending, failed, held, remaps };
         let number = self.jobs.insert(job);
         self.ready.push_back(number);
         self.run(work);
@@ -233,6 +236,10 @@ impl Engine {
         }
         job.pending = job.pending.saturating_sub(1);
         if job.pending == 0 {
+            if job.op == Op::Read && job.failed.is_none() && job.next < job.bytes.end {
+                self.ready.push_back(number);
+                return;
+            }
             self.conclude(number, work);
         }
     }

@@ -24,8 +24,8 @@ pub(crate) struct TopFile {
 }
 
 impl TopFile {
-    pub(crate) fn kept(file: File) -> TopFile {
-        TopFile { direct: direct(&file), file, kept: true }
+    pub(crate) fn kept(file: File, read_only: bool) -> TopFile {
+        TopFile { direct: direct(&file, !read_only), file, kept: true }
     }
 
     /// A sparse top in a file without a name, which vanishes with the process however it ends.
@@ -33,7 +33,7 @@ impl TopFile {
         let fail = |source| StorageError::Top { folder: folder.to_owned(), size, source };
         let file = tempfile::tempfile_in(folder).map_err(fail)?;
         set_size(&file, size).map_err(fail)?;
-        Ok(TopFile { direct: direct(&file), file, kept: false })
+        Ok(TopFile { direct: direct(&file, true), file, kept: false })
     }
 
     /// The host's cached way to it.
@@ -100,7 +100,7 @@ pub(crate) fn length(size: u64) -> u64 {
 }
 
 /// A second way to the same file, where it takes whole sectors from memory that is aligned to sectors.
-fn direct(file: &File) -> Option<File> {
+fn direct(file: &File, writes: bool) -> Option<File> {
     let told = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
     let fits = |align: u32| align != 0 && u64::from(align) <= SECTOR;
     let gives = StatxFlags::from_bits_retain(told.stx_mask).contains(StatxFlags::DIOALIGN);
@@ -109,7 +109,7 @@ fn direct(file: &File) -> Option<File> {
     }
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = libc::O_DIRECT | libc::O_CLOEXEC;
-    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).ok()
+    OpenOptions::new().read(true).write(writes).custom_flags(flags).open(path).ok()
 }
 
 #[cfg(test)]

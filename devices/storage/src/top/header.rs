@@ -75,8 +75,9 @@ impl Header {
                 (Found::Header(a), Found::Header(b)) => {
                     Found::Header(if a.sequence > b.sequence { a } else { b })
                 }
-                (Found::Header(a), _) | (_, Found::Header(a)) => Found::Header(a),
+                // A later version has changed it: the copy from before is not what it is.
                 (Found::Newer(version), _) | (_, Found::Newer(version)) => Found::Newer(version),
+                (Found::Header(a), _) | (_, Found::Header(a)) => Found::Header(a),
                 (Found::Damaged, _) | (_, Found::Damaged) => Found::Damaged,
                 (Found::None, Found::None) => Found::None,
             };
@@ -142,5 +143,11 @@ mod tests {
         later.version = VERSION + 1;
         let (_, bytes) = later.encode().unwrap();
         assert_eq!(Header::decode([&bytes, &[]]), Found::Newer(VERSION + 1));
+        let (_, before) = header(5).encode().unwrap();
+        assert_eq!(
+            Header::decode([&before, &bytes]),
+            Found::Newer(VERSION + 1),
+            "it was of this version once"
+        );
     }
 }
