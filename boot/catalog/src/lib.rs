@@ -1,0 +1,31 @@
+//! What is on disk: instances and volumes, who may change them, and what a verb of EC2's makes of each state.
+//!
+//! The state folder holds `instances/i-…/` (instance.json, volumes/vol-…, console.log, control.sock, lock) and, of
+//! no instance, `volumes/`. An instance is alive exactly while its lock is held, by the process that runs its
+//! machine; who holds the lock is the only one to write its record. What a killed process has left is told for what
+//! it is, and put in order by whoever comes next.
+//!
+//! Each verb takes and gives what EC2's action of that name does, with its errors. The command is one face of them.
+//!
+//! Left out: how a machine runs, which the command sees to; images and snapshots of the store, which come later.
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "records are files, and anybody may have changed them"
+)]
+
+pub mod control;
+mod error;
+mod record;
+mod state;
+
+pub use error::CatalogError;
+pub use record::{
+    Attachment, Behavior, CpuOptions, InstanceMapping, InstanceRecord, InstanceStoreDisk, Launch, NetworkInterface,
+    Placement, Reservation, Start, VolumeOrigin, VolumeRecord,
+};
+pub use state::{State, StateReason, Transition};
