@@ -57,9 +57,15 @@ pub struct Answer {
 #[serde(rename_all_fields = "PascalCase")]
 pub enum Outcome {
     /// As [`Action::Describe`] asks. `holds`: bytes in files without a name.
-    Description { state: crate::State, holds: u64 },
+    Description {
+        state: crate::State,
+        holds: u64,
+    },
     StateChange(Transition),
     /// Console and Reboot.
     Done(bool),
-    Error { code: String, message: String },
+    Error {
+        code: String,
+        message: String,
+    },
 }

@@ -1,6 +1,7 @@
 //! What a verb is refused with: EC2's code and words where EC2 has them, and what the host said where it has not.
 
 use crate::state::State;
+use ami_run_storage::StorageError;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -28,6 +29,9 @@ pub enum CatalogError {
     /// A record that cannot be understood; nothing is done to it.
     #[error("{} is damaged", path.display())]
     Damaged { path: PathBuf, source: serde_json::Error },
+    /// The file of a volume.
+    #[error(transparent)]
+    Volume(#[from] StorageError),
     #[error("the machine of {id} does not answer")]
     NoAnswer { id: String, source: io::Error },
     #[error("the machine of {id} speaks another version of the control protocol ({version})")]
@@ -35,8 +39,27 @@ pub enum CatalogError {
 }
 
 impl CatalogError {
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>, source: io::Error) -> CatalogError {
+        CatalogError::Io { what, path: path.into(), source }
+    }
+
+    pub(crate) fn hint(self, hint: impl Into<String>) -> CatalogError {
+        match self {
+            CatalogError::Refused { code, message, .. } => {
+                CatalogError::Refused { code, message, hint: Some(hint.into()) }
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn refused(code: &'static str, message: impl Into<String>) -> CatalogError {
         CatalogError::Refused { code, message: message.into(), hint: None }
+    }
+
+    /// It is no id, and no instance has that name.
+    pub(crate) fn malformed(given: &str) -> CatalogError {
+        CatalogError::refused("InvalidInstanceID.Malformed", format!("Invalid id: \"{given}\""))
+            .hint("no instance has this name: `ami-run ls` lists them")
     }
 
     /// EC2 has no instance of this id.
@@ -52,5 +75,13 @@ impl CatalogError {
             message,
             hint: Some(format!("it is {state}")),
         }
+    }
+}
+
+/// An error in one line.
+pub(crate) fn with_cause(error: &CatalogError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }

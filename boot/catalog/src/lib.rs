@@ -18,14 +18,36 @@
     reason = "records are files, and anybody may have changed them"
 )]
 
+mod addresses;
+mod catalog;
 pub mod control;
 mod error;
+pub mod fault;
+mod files;
+mod held;
+pub mod ids;
+mod lock;
+mod modify;
+mod new;
 mod record;
+mod settle;
 mod state;
+mod store;
+mod sweep;
+pub mod time;
+mod verbs;
+mod volumes;
 
+pub use catalog::Catalog;
 pub use error::CatalogError;
+pub use held::{Held, Terminated};
+pub use modify::Change;
+pub use new::{DEFAULT_ZONE, NewInstance, NewVolume};
 pub use record::{
-    Attachment, Behavior, CpuOptions, InstanceMapping, InstanceRecord, InstanceStoreDisk, Launch, NetworkInterface,
-    Placement, Reservation, Start, VolumeOrigin, VolumeRecord,
+    Attachment, Behavior, CpuOptions, InstanceMapping, InstanceRecord, InstanceStoreDisk, Launch,
+    NetworkInterface, Placement, Reservation, Start, VolumeOrigin, VolumeRecord,
 };
 pub use state::{State, StateReason, Transition};
+pub use sweep::Swept;
+pub use verbs::{Step, check_reboot, check_start, check_stop, check_terminate};
+pub use volumes::{DescribedVolume, VolumeAttachment, VolumeFile, VolumeModification};

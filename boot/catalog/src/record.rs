@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// The form of records that this version writes.
+pub(crate) const VERSION: u32 = 1;
+
 /// One instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -56,6 +59,15 @@ pub struct InstanceRecord {
     pub own: Launch,
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+impl InstanceRecord {
+    /// The value of its tag Name.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        let tag = self.tags.iter().find(|tag| tag.key.as_deref() == Some("Name"))?;
+        tag.value.as_deref()
+    }
 }
 
 /// One entry of an instance's `BlockDeviceMappings`.
@@ -133,6 +145,9 @@ pub struct Launch {
     pub shutdown_behavior: Behavior,
     /// `--rm`: when it ends, it is terminated.
     pub remove: bool,
+    /// Its process is the command that launched it: with `remove` nobody asks for it when that has ended.
+    #[serde(default)]
+    pub foreground: bool,
     /// The machine has run: its volumes' files are there. Until then the launch itself may have failed.
     pub has_run: bool,
     /// The process that runs the machine, while there is one.

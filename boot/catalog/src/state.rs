@@ -84,7 +84,8 @@ impl Serialize for State {
 impl<'de> Deserialize<'de> for State {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<State, D::Error> {
         let CodeAndName { name, .. } = CodeAndName::deserialize(from)?;
-        State::from_name(&name).ok_or_else(|| serde::de::Error::custom(format!("`{name}` is no instance state")))
+        State::from_name(&name)
+            .ok_or_else(|| serde::de::Error::custom(format!("`{name}` is no instance state")))
     }
 }
 

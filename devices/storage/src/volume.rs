@@ -16,7 +16,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One disk of one instance. Cloning shares it.
@@ -101,6 +101,28 @@ impl Volume {
         }
         let new = Header { base: record(base).map_err(fail)?, ..header.clone() };
         store::replace(&kept, &header, new).map(drop).map_err(fail)
+    }
+
+    /// The size of the volume in this file, and the disk file that it stands on, which is not looked for.
+    pub fn look(path: &Path) -> Result<(u64, Option<PathBuf>), StorageError> {
+        let (_, header) = open_kept(path, true)?;
+        Ok((header.size, header.base.and_then(|record| record.files.paths().next())))
+    }
+
+    /// Makes the volume in this file larger, as [`Volume::grow`] does, without what it stands on.
+    pub fn enlarge(path: &Path, size: u64) -> Result<(), StorageError> {
+        let (kept, header) = open_kept(path, false)?;
+        if !size.is_multiple_of(SECTOR) {
+            return Err(StorageError::OddVolume { size });
+        }
+        let fail = |source| StorageError::Grow { name: path.display().to_string(), size, source };
+        if size > MAX_SIZE {
+            return Err(fail(io::ErrorKind::FileTooLarge.into()));
+        }
+        if size <= header.size {
+            return Ok(());
+        }
+        store::replace(&kept, &header, Header { size, ..header.clone() }).map(drop).map_err(fail)
     }
 
     fn kept(

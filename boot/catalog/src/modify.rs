@@ -1,0 +1,112 @@
+//! ModifyInstanceAttribute, and TerminateInstances of what does not run.
+
+use crate::catalog::Catalog;
+use crate::error::CatalogError;
+use crate::held::{Held, Terminated};
+use crate::record::{Behavior, InstanceRecord};
+use crate::state::{State, StateReason};
+use ami_run_image::InstanceType;
+
+/// What is to be another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    pub instance_type: Option<String>,
+    pub cpus: Option<u32>,
+    pub memory_mib: Option<u64>,
+    pub shutdown_behavior: Option<Behavior>,
+    /// By device name.
+    pub delete_on_termination: Vec<(String, bool)>,
+}
+
+impl Catalog {
+    /// ModifyInstanceAttribute, of a stopped instance.
+    pub fn modify(&self, id: &str, change: &Change) -> Result<InstanceRecord, CatalogError> {
+        stopped(&self.describe(id)?)?;
+        let mut held = self.hold(id)?;
+        stopped(held.record())?;
+        let mut record = held.record().clone();
+        apply(&mut record, change)?;
+        held.change(|to| to.clone_from(&record))?;
+        Ok(record)
+    }
+
+    /// TerminateInstances, of an instance whose machine does not run.
+    pub fn terminate_stopped(&self, id: &str) -> Result<Terminated, CatalogError> {
+        let done = |id: &str| Terminated { id: id.to_owned(), kept: Vec::new() };
+        match self.describe(id)?.state {
+            State::Terminated => return Ok(done(id)),
+            State::Stopped => {}
+            _ => return Err(CatalogError::Busy { id: id.to_owned() }),
+        }
+        let held: Held = self.hold(id)?;
+        if held.record().state == State::Terminated {
+            return Ok(done(id));
+        }
+        held.terminate(StateReason::by_user())
+    }
+}
+
+fn stopped(record: &InstanceRecord) -> Result<(), CatalogError> {
+    match record.state {
+        State::Stopped => Ok(()),
+        state => Err(CatalogError::refused(
+            "IncorrectInstanceState",
+            format!("The instance '{}' is not in the 'stopped' state.", record.instance_id),
+        )
+        .hint(format!("it is {state}: `ami-run stop` it first"))),
+    }
+}
+
+fn apply(record: &mut InstanceRecord, change: &Change) -> Result<(), CatalogError> {
+    if let Some(name) = &change.instance_type {
+        let kind = InstanceType::find(name).ok_or_else(|| {
+            CatalogError::refused(
+                "InvalidParameterValue",
+                format!("Invalid value '{name}' for InstanceType."),
+            )
+        })?;
+        fits(record, &kind)?;
+        record.instance_type.clone_from(name);
+        record.cpu_options.core_count = kind.vcpus;
+        record.own.memory_mib = kind.memory_mib;
+    }
+    if let Some(cpus) = change.cpus {
+        record.cpu_options.core_count = cpus;
+    }
+    if let Some(memory) = change.memory_mib {
+        record.own.memory_mib = memory;
+    }
+    if let Some(behavior) = change.shutdown_behavior {
+        record.own.shutdown_behavior = behavior;
+    }
+    for (device, delete) in &change.delete_on_termination {
+        let mapping = record.block_device_mappings.iter_mut().find(|mapping| mapping.device_name == *device);
+        let Some(mapping) = mapping else {
+            let message = format!("Instance does not have a volume attached at {device}");
+            return Err(CatalogError::refused("InvalidInstanceAttributeValue", message));
+        };
+        mapping.ebs.delete_on_termination = *delete;
+    }
+    Ok(())
+}
+
+/// Whether an instance can be of this type.
+fn fits(record: &InstanceRecord, kind: &InstanceType) -> Result<(), CatalogError> {
+    let (name, architecture) = (&kind.name, kind.architecture.to_string());
+    if architecture != record.architecture {
+        let message = format!(
+            "The architecture '{architecture}' of the specified instance type does not match the architecture \
+             '{}' of the instance.",
+            record.architecture
+        );
+        return Err(CatalogError::refused("InvalidParameterValue", message));
+    }
+    let mode = &record.current_instance_boot_mode;
+    let starts = if mode == "uefi" { kind.uefi } else { kind.legacy_bios };
+    if !starts {
+        let message =
+            format!("The {name} instance type does not support the boot mode {mode} of the instance.");
+        return Err(CatalogError::refused("InvalidParameterValue", message));
+    }
+    Ok(())
+}
