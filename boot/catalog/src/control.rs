@@ -6,19 +6,29 @@
 //! ways until either side closes it; after any other action the process keeps it open until its machine has ended,
 //! so that the end can be waited for, and sends nothing more. Several connections are served at once.
 //!
-//! A server answers a version or an action that it does not know with an error of code `UnsupportedProtocol`.
+//! A server answers a version or an action that it does not know, and a line that it cannot read, with an error of
+//! code [`UNSUPPORTED`], and closes the connection after any error. A machine that stands still, because its process
+//! was suspended (SIGTSTP), answers nothing: a client waits for a bounded time.
+
+mod client;
+mod line;
+
+pub use client::{Connection, listen};
+pub use line::{Line, TooLong};
 
 use crate::state::Transition;
 use serde::{Deserialize, Serialize};
 
 /// Of the protocol.
 pub const VERSION: u64 = 1;
-/// The longest line, either way.
+/// The longest line, either way, with its end.
 pub const MAX_LINE: usize = 64 << 10;
 /// What a console's late reader is shown of what was said before.
 pub const BACKLOG: usize = 64 << 10;
 /// The socket's name in the instance's folder.
 pub const SOCKET: &str = "control.sock";
+/// The code of an error that is about the protocol itself.
+pub const UNSUPPORTED: &str = "UnsupportedProtocol";
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,14 +44,18 @@ pub struct Request {
 pub enum Action {
     /// Nothing: the answer says in what state the instance is, and how much its files without names hold.
     Describe,
-    /// By the power button, and after `timeout` seconds the hard way; at once if `force`.
+    /// By the power button, and after `timeout` seconds (the instance's own time, without one) the hard way; at once
+    /// if `force`. An instance that is to be removed when it ends is terminated then.
     Stop { force: bool, timeout: Option<u64> },
     /// The same, and the instance is terminated then.
     Terminate { force: bool, timeout: Option<u64> },
     /// By the power button, and after EC2's four minutes, or at once where nobody listens to it, by a reset.
     Reboot,
-    /// The console: first what was said last, then what is said; what is sent is typed, unless `read_only`.
-    Console { read_only: bool },
+    /// The power button, and nothing else is done, whatever the guest makes of it.
+    PowerButton,
+    /// The console: first what was said last ([`BACKLOG`]), then what is said; what is sent is typed. What a client
+    /// does not read in time is dropped, and the gap is marked.
+    Console,
 }
 
 /// What became of it.
@@ -61,11 +75,76 @@ pub enum Outcome {
         state: crate::State,
         holds: u64,
     },
+    /// Stop and Terminate.
     StateChange(Transition),
-    /// Console and Reboot.
+    /// Console: true. Reboot and PowerButton: whether the guest listens to its power button.
     Done(bool),
     Error {
         code: String,
         message: String,
     },
 }
+
+impl Outcome {
+    pub fn error(code: &str, message: impl Into<String>) -> Outcome {
+        Outcome::Error { code: code.to_owned(), message: message.into() }
+    }
+}
+
+/// The version alone, which is looked at before anything else.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Versioned {
+    version: u64,
+}
+
+/// Reads a client's line; the error is what to answer.
+pub fn parse_request(line: &[u8]) -> Result<Action, Outcome> {
+    let unsupported = |message: String| Outcome::error(UNSUPPORTED, message);
+    let Versioned { version } = serde_json::from_slice(line)
+        .map_err(|cause| unsupported(format!("this is no request of the control protocol: {cause}")))?;
+    if version != VERSION {
+        let message = format!("the machine speaks version {VERSION} of the control protocol, not {version}");
+        return Err(unsupported(message));
+    }
+    serde_json::from_slice(line)
+        .map(|request: Request| request.action)
+        .map_err(|cause| unsupported(format!("the machine does not know this action: {cause}")))
+}
+
+/// Why a server's line is no answer.
+#[derive(Debug)]
+pub enum BadAnswer {
+    /// It is of another version.
+    Version(u64),
+    Unreadable(serde_json::Error),
+}
+
+/// Reads a server's line.
+pub fn parse_answer(line: &[u8]) -> Result<Outcome, BadAnswer> {
+    let Versioned { version } = serde_json::from_slice(line).map_err(BadAnswer::Unreadable)?;
+    if version != VERSION {
+        return Err(BadAnswer::Version(version));
+    }
+    serde_json::from_slice(line).map(|answer: Answer| answer.outcome).map_err(BadAnswer::Unreadable)
+}
+
+/// The line that a client sends.
+pub fn request_line(action: Action) -> serde_json::Result<Vec<u8>> {
+    line_of(&Request { version: VERSION, action })
+}
+
+/// The line that a server sends.
+pub fn answer_line(outcome: Outcome) -> serde_json::Result<Vec<u8>> {
+    line_of(&Answer { version: VERSION, outcome })
+}
+
+fn line_of(of: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(of)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+#[cfg(test)]
+#[path = "control_test.rs"]
+mod tests;
