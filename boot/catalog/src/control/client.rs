@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// How many clients may stand at the door at once.
 const WAITING: i32 = 64;
 
+/// How long an answer is waited for. It takes no time, unless the process was suspended or the host is in trouble.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The codes of errors that a server answers with.
 const CODES: [&str; 5] = [
     "IncorrectInstanceState",
@@ -51,8 +54,13 @@ impl Connection {
         Ok(Connection { stream, id })
     }
 
-    /// Asks, and waits for the answer so long at most. One connection carries one question.
-    pub fn ask(&mut self, action: Action, within: Duration) -> Result<Outcome, CatalogError> {
+    /// Asks, and waits for the answer, some seconds at most. One connection carries one question.
+    pub fn ask(&mut self, action: Action) -> Result<Outcome, CatalogError> {
+        self.ask_within(action, PATIENCE)
+    }
+
+    /// Asks, and waits for the answer so long at most.
+    pub fn ask_within(&mut self, action: Action, within: Duration) -> Result<Outcome, CatalogError> {
         let no_answer = |source: io::Error| CatalogError::NoAnswer { id: self.id.clone(), source };
         let line = request_line(action)
             .map_err(io::Error::from)

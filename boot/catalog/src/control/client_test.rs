@@ -25,7 +25,7 @@ fn ask(serve: impl FnOnce(UnixStream) + Send + 'static, within: Duration) -> Res
     let listener = listen(&folder).unwrap();
     listener.set_nonblocking(false).unwrap();
     let server = spawn(move || serve(listener.accept().unwrap().0));
-    let answer = Connection::connect(&folder).unwrap().ask(Action::Describe, within);
+    let answer = Connection::connect(&folder).unwrap().ask_within(Action::Describe, within);
     server.join().unwrap();
     answer
 }
@@ -46,7 +46,7 @@ fn a_deep_folder_is_reached_and_the_socket_is_private() {
     let mut connection = Connection::connect(&folder).unwrap();
     let (mut stream, _) = listener.accept().unwrap();
     stream.write_all(b"{\"Version\":1,\"Done\":true}\nconsole").unwrap();
-    assert_eq!(connection.ask(Action::Console, LONG).unwrap(), Outcome::Done(true));
+    assert_eq!(connection.ask(Action::Console).unwrap(), Outcome::Done(true));
     let mut rest = [0; 7];
     connection.into_stream().read_exact(&mut rest).unwrap();
     assert_eq!((&rest, before > 0), (b"console", true));
