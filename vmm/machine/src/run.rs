@@ -11,6 +11,7 @@ use ami_run_models::power::PowerBlock;
 use kvm_ioctls::Kvm;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -32,6 +33,7 @@ pub struct Handle {
     console: Arc<Console>,
     debug_text: Arc<Mutex<DebugText>>,
     power: Arc<Mutex<Weak<PowerBlock>>>,
+    restarts: Arc<AtomicBool>,
     events: Sender<Event>,
 }
 
@@ -40,6 +42,17 @@ impl Handle {
     pub fn press_power_button(&self) -> bool {
         let power = self.power.lock().upgrade();
         power.is_some_and(|power| power.press_power_button())
+    }
+
+    /// Whether the guest's next power-off is a reset instead of the end. Any reset takes it back.
+    pub fn restart_on_power_off(&self, restarts: bool) {
+        self.restarts.store(restarts, Ordering::Relaxed);
+    }
+
+    /// Resets the machine, whatever the guest does.
+    pub fn reset(&self) {
+        // The machine may have ended by itself.
+        drop(self.events.send(Event::Reset));
     }
 
     /// Ends the machine, whatever the guest does.
@@ -112,6 +125,7 @@ impl Machine {
             console: Arc::new(console),
             debug_text: Arc::default(),
             power: Arc::default(),
+            restarts: Arc::default(),
             events: sender,
         };
         Ok(Machine { kvm, supported, spec, ram, rom, handle, events })
@@ -141,13 +155,15 @@ impl Machine {
             let event = self.follow(&running, &mut asked);
             drop(running);
             match event {
-                Event::PowerOff => return Ok(Exit::PoweredOff),
+                Event::PowerOff if !self.handle.restarts.load(Ordering::Relaxed) => {
+                    return Ok(Exit::PoweredOff);
+                }
                 Event::Stop => return Ok(Exit::Stopped),
                 Event::Emulation(failure) => return Ok(Exit::Emulation(failure)),
                 Event::Failed(what) => {
                     return Err(MachineError::Call { what: "KVM_RUN", cause: std::io::Error::other(what) });
                 }
-                Event::Reset | Event::Pause(_) | Event::Resume => (),
+                Event::PowerOff | Event::Reset | Event::Pause(_) | Event::Resume => (),
                 Event::TripleFault => {
                     let soon = last_fault.is_some_and(|before| before.elapsed() < TRIPLE_FAULT_WINDOW);
                     if soon || self.spec.fail_on_triple_fault {
@@ -164,7 +180,8 @@ impl Machine {
                     _ => (),
                 }
             }
-            log::info!("the guest reset the machine");
+            log::info!("the machine is reset");
+            self.handle.restart_on_power_off(false);
             self.handle.console.mark_reset();
             self.ram.clear();
         }

@@ -12,7 +12,7 @@ use std::sync::mpsc::Sender;
 /// What is told to who runs the machine.
 #[derive(Debug)]
 pub(crate) enum Event {
-    // By a vCPU, which after any of these only waits for its end:
+    // By a vCPU, which after any of these only waits for its end; a reset also by somebody outside:
     PowerOff,
     Reset,
     TripleFault,

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 const COM1: u16 = 0x3f8;
+const PM_ENABLE: u16 = 0x602;
 const PM_CONTROL: u16 = 0x604;
 
 /// 16-bit code that runs at reset.
@@ -209,4 +210,26 @@ fn a_guest_that_resets_all_the_time_is_paused_too() {
     }
     handle.stop();
     assert!(matches!(thread.join().unwrap(), Exit::Stopped));
+}
+
+#[test]
+fn a_power_off_can_be_a_restart_once() {
+    // Listens to the button, says so, and powers off when it is pressed: in dx,ax; test ah,1; jz back.
+    let code = Code::default()
+        .out16(PM_ENABLE, 1 << 8)
+        .say("r")
+        .bytes(&[0xba, 0x00, 0x06, 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xfa])
+        .power_off();
+    let Some(machine) = machine(code, 1) else { return };
+    let handle = machine.handle();
+    let thread = std::thread::Builder::new().spawn(move || machine.run().unwrap()).unwrap();
+    wait_for(&handle, "r");
+    handle.restart_on_power_off(true);
+    assert!(handle.press_power_button());
+    wait_for(&handle, "r");
+    handle.restart_on_power_off(true);
+    handle.reset();
+    wait_for(&handle, "r");
+    assert!(handle.press_power_button(), "the reset has taken the restart back");
+    assert!(matches!(thread.join().unwrap(), Exit::PoweredOff));
 }
