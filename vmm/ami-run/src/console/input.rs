@@ -6,7 +6,6 @@
 use super::escape::{Command, Escape};
 use super::terminal::{self, Raw};
 use crate::values::EscapeKey;
-use ami_run_models::console::Console;
 use rustix::io::Errno;
 use std::io;
 use std::time::{Duration, Instant};
@@ -18,6 +17,9 @@ const RETRY: Duration = Duration::from_millis(50);
 /// How soon a terminal that is somebody else's is asked again whose it is.
 const FOREGROUND_CHECK: Duration = Duration::from_secs(1);
 
+/// Takes input for the guest; says how many bytes of it were taken.
+type Guest<'a> = dyn Fn(&[u8]) -> usize + 'a;
+
 #[derive(Debug)]
 pub(crate) struct Input {
     terminal: Option<(Raw, Escape)>,
@@ -28,8 +30,9 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    pub(crate) fn open(key: EscapeKey) -> io::Result<Input> {
-        let terminal = Raw::take()?.map(|raw| (raw, Escape::new(key)));
+    /// `detaches`: the guest goes on without this terminal, which a key leaves then.
+    pub(crate) fn open(key: EscapeKey, detaches: bool) -> io::Result<Input> {
+        let terminal = Raw::take()?.map(|raw| (raw, Escape::new(key, detaches)));
         Ok(Input { terminal, for_guest: Vec::new(), ended: false, always_ready: false })
     }
 
@@ -78,7 +81,7 @@ impl Input {
     }
 
     /// What needs no event: input that is always there, a terminal that has become ours.
-    pub(crate) fn tick(&mut self, console: &Console) -> Vec<Command> {
+    pub(crate) fn tick(&mut self, guest: &Guest<'_>) -> Vec<Command> {
         if let Some((raw, _)) = &self.terminal
             && let Err(cause) = raw.enter()
         {
@@ -86,14 +89,14 @@ impl Input {
         }
         let mut commands = Vec::new();
         if self.always_ready && self.may_read() {
-            commands = self.read(console);
+            commands = self.read(guest);
         }
-        self.offer(console);
+        self.offer(guest);
         commands
     }
 
     /// Reads what is there, sorts it and offers it to the guest.
-    pub(crate) fn read(&mut self, console: &Console) -> Vec<Command> {
+    pub(crate) fn read(&mut self, guest: &Guest<'_>) -> Vec<Command> {
         let mut bytes = [0; 4096];
         let read = match rustix::io::read(rustix::stdio::stdin(), &mut bytes) {
             Ok(0) => {
@@ -114,13 +117,13 @@ impl Input {
             None => self.for_guest.extend_from_slice(read),
         }
         self.for_guest.truncate(MAX_PENDING);
-        self.offer(console);
+        self.offer(guest);
         commands
     }
 
-    fn offer(&mut self, console: &Console) {
+    fn offer(&mut self, guest: &Guest<'_>) {
         if !self.for_guest.is_empty() {
-            let taken = console.send(&self.for_guest);
+            let taken = guest(&self.for_guest);
             self.for_guest.drain(..taken.min(self.for_guest.len()));
         }
     }

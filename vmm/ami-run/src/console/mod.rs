@@ -2,6 +2,7 @@
 
 mod escape;
 mod input;
+mod log;
 mod plain;
 mod screen;
 pub(crate) mod terminal;
@@ -9,6 +10,7 @@ mod transcript;
 
 pub(crate) use escape::Command;
 pub(crate) use input::Input;
+pub(crate) use log::ConsoleLog;
 pub(crate) use plain::Plain;
 pub(crate) use screen::Screen;
 pub(crate) use transcript::{Seen, Transcript};

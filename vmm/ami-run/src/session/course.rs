@@ -12,6 +12,9 @@ const HARD_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a kernel that has panicked may take to reset the machine, as `panic=` tells it to.
 const PANIC_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a guest may take to shut down for a reboot, as on EC2 (RebootInstances).
+const REBOOT_PATIENCE: Duration = Duration::from_secs(4 * 60);
+
 /// Why this program ends the guest. Absent: the guest ends itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -19,6 +22,8 @@ pub(crate) enum Cause {
     TimedOut,
     KernelPanic,
     User,
+    /// A verb asked for it.
+    Asked,
     Signal(i32),
     OutputClosed,
 }
@@ -26,7 +31,11 @@ pub(crate) enum Cause {
 /// What is to be done to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
+    /// The guest's power-off is the end.
     PressButton,
+    /// The guest's power-off is a reset.
+    PressToRestart,
+    Reset,
     Stop,
 }
 
@@ -38,6 +47,8 @@ pub(crate) struct Course {
     signalled: bool,
     /// When a kernel that panicked is to have reset the machine.
     panic: Option<Instant>,
+    /// When waiting for the guest to restart is over.
+    reset_at: Option<Instant>,
     /// When waiting for the guest's own end is over.
     stop_at: Option<Instant>,
     /// When waiting for the machine to stop is over.
@@ -52,6 +63,7 @@ impl Course {
             cause: None,
             signalled: false,
             panic: None,
+            reset_at: None,
             stop_at: None,
             leave_at: None,
         }
@@ -65,22 +77,34 @@ impl Course {
         if self.cause.is_some() {
             return None;
         }
-        self.cause = Some(Cause::AllSeen);
-        self.stop_at = Some(now + self.patience);
-        Some(Order::PressButton)
+        self.ask(Cause::AllSeen, now + self.patience)
+    }
+
+    /// A verb asks for the end: the hard way after this time, or at once. Another one may hasten it.
+    pub(crate) fn asked(&mut self, patience: Option<Duration>, force: bool, now: Instant) -> Option<Order> {
+        if force {
+            return self.end_now(Cause::Asked, now);
+        }
+        self.ask(Cause::Asked, now + patience.unwrap_or(self.patience))
+    }
+
+    /// A verb asks for a reboot. Nothing of it where the end is on its way.
+    pub(crate) fn reboot(&mut self, now: Instant) -> Option<Order> {
+        if self.cause.is_some() || self.reset_at.is_some() {
+            return None;
+        }
+        self.reset_at = Some(now + REBOOT_PATIENCE);
+        Some(Order::PressToRestart)
     }
 
     /// A signal that asks for the end: the first politely, any other at once. A hang-up is never polite.
     pub(crate) fn signal(&mut self, signal: i32, now: Instant) -> Option<Order> {
-        self.cause.get_or_insert(Cause::Signal(signal));
+        let cause = Cause::Signal(signal);
         if self.signalled || signal == libc::SIGHUP {
-            return self.stop(now);
+            return self.end_now(cause, now);
         }
         self.signalled = true;
-        let by = now + self.patience.min(SIGNAL_PATIENCE);
-        let asked = self.stop_at.is_some();
-        self.stop_at = Some(self.stop_at.map_or(by, |earlier| earlier.min(by)));
-        (!asked && self.leave_at.is_none()).then_some(Order::PressButton)
+        self.ask(cause, now + self.patience.min(SIGNAL_PATIENCE))
     }
 
     pub(crate) fn end_now(&mut self, cause: Cause, now: Instant) -> Option<Order> {
@@ -90,7 +114,7 @@ impl Course {
 
     /// The guest does not listen to its power button, so there is nothing to be patient for.
     pub(crate) fn deaf(&mut self, now: Instant) -> Option<Order> {
-        self.stop(now)
+        if self.reset_at.take().is_some() { Some(Order::Reset) } else { self.stop(now) }
     }
 
     /// The guest's kernel panicked: unless it resets the machine soon, it has failed.
@@ -98,9 +122,10 @@ impl Course {
         self.panic.get_or_insert(now + PANIC_PATIENCE);
     }
 
-    /// The guest reset the machine.
+    /// The machine was reset.
     pub(crate) fn was_reset(&mut self) {
         self.panic = None;
+        self.reset_at = None;
     }
 
     /// What the time demands.
@@ -112,13 +137,16 @@ impl Course {
         if self.cause.is_none() && past(self.timeout) {
             return self.end_now(Cause::TimedOut, now);
         }
+        if self.reset_at.take_if(|by| *by <= now).is_some() {
+            return Some(Order::Reset);
+        }
         if past(self.stop_at) { self.stop(now) } else { None }
     }
 
     /// When to call [`Course::tick`] or [`Course::is_over`] next.
     pub(crate) fn due(&self) -> Option<Instant> {
         let timeout = self.timeout.filter(|_| self.cause.is_none());
-        [timeout, self.panic, self.stop_at, self.leave_at].into_iter().flatten().min()
+        [timeout, self.panic, self.reset_at, self.stop_at, self.leave_at].into_iter().flatten().min()
     }
 
     /// Whether the machine has had all the time that it gets.
@@ -126,8 +154,20 @@ impl Course {
         self.leave_at.is_some_and(|at| at <= now)
     }
 
+    /// Asks the guest to end itself, until then at most. The first cause stays the cause.
+    fn ask(&mut self, cause: Cause, by: Instant) -> Option<Order> {
+        self.cause.get_or_insert(cause);
+        self.reset_at = None;
+        if self.leave_at.is_some() {
+            return None;
+        }
+        let asked = self.stop_at.is_some();
+        self.stop_at = Some(self.stop_at.map_or(by, |earlier| earlier.min(by)));
+        (!asked).then_some(Order::PressButton)
+    }
+
     fn stop(&mut self, now: Instant) -> Option<Order> {
-        self.stop_at = None;
+        (self.reset_at, self.stop_at) = (None, None);
         if self.leave_at.is_some() {
             return None;
         }
@@ -137,84 +177,5 @@ impl Course {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn s(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn what_was_waited_for_asks_then_stops_then_leaves() {
-        let t = Instant::now();
-        let mut course = Course::new(Some(t + s(60)), s(30));
-        assert_eq!(course.due(), Some(t + s(60)));
-        assert_eq!(course.all_seen(t), Some(Order::PressButton));
-        assert_eq!(course.all_seen(t), None);
-        assert_eq!((course.due(), course.tick(t + s(29))), (Some(t + s(30)), None));
-        assert_eq!(course.tick(t + s(30)), Some(Order::Stop));
-        assert_eq!((course.tick(t + s(31)), course.is_over(t + s(31))), (None, false));
-        assert!(course.is_over(t + s(32)));
-        assert_eq!(course.cause(), Some(Cause::AllSeen));
-    }
-
-    #[test]
-    fn a_timeout_is_hard_and_comes_only_when_nothing_else_ends_the_run() {
-        let t = Instant::now();
-        let mut course = Course::new(Some(t + s(10)), s(30));
-        assert_eq!(course.tick(t + s(9)), None);
-        assert_eq!(course.tick(t + s(10)), Some(Order::Stop));
-        assert_eq!(course.cause(), Some(Cause::TimedOut));
-        let mut stopping = Course::new(Some(t + s(10)), s(30));
-        stopping.all_seen(t + s(9));
-        assert_eq!((stopping.tick(t + s(11)), stopping.cause()), (None, Some(Cause::AllSeen)));
-    }
-
-    #[test]
-    fn the_first_signal_is_polite_for_five_seconds_and_the_second_is_not() {
-        let t = Instant::now();
-        let mut course = Course::new(None, s(30));
-        assert_eq!(course.signal(libc::SIGTERM, t), Some(Order::PressButton));
-        assert_eq!(course.due(), Some(t + s(5)));
-        assert_eq!(course.signal(libc::SIGINT, t + s(1)), Some(Order::Stop));
-        assert_eq!(course.signal(libc::SIGINT, t + s(1)), None);
-        assert_eq!(course.cause(), Some(Cause::Signal(libc::SIGTERM)));
-        let mut hang_up = Course::new(None, s(30));
-        assert_eq!(hang_up.signal(libc::SIGHUP, t), Some(Order::Stop));
-        let mut hasty = Course::new(None, s(1));
-        hasty.signal(libc::SIGTERM, t);
-        assert_eq!(hasty.due(), Some(t + s(1)));
-    }
-
-    #[test]
-    fn a_signal_hastens_an_end_and_keeps_its_cause() {
-        let t = Instant::now();
-        let mut course = Course::new(None, s(30));
-        course.all_seen(t);
-        assert_eq!(course.signal(libc::SIGTERM, t + s(2)), None);
-        assert_eq!((course.due(), course.cause()), (Some(t + s(7)), Some(Cause::AllSeen)));
-        assert_eq!(course.end_now(Cause::User, t + s(3)), Some(Order::Stop));
-        assert_eq!(course.cause(), Some(Cause::AllSeen));
-    }
-
-    #[test]
-    fn a_panic_without_a_reset_is_a_failure_and_with_one_is_not() {
-        let t = Instant::now();
-        let mut course = Course::new(None, s(30));
-        course.panicked(t);
-        course.panicked(t + s(5));
-        assert_eq!((course.due(), course.tick(t + s(9))), (Some(t + s(10)), None));
-        assert_eq!(course.tick(t + s(10)), Some(Order::Stop));
-        assert_eq!(course.cause(), Some(Cause::KernelPanic));
-        let mut reset = Course::new(None, s(30));
-        reset.panicked(t);
-        reset.was_reset();
-        assert_eq!((reset.due(), reset.tick(t + s(11))), (None, None));
-        reset.panicked(t + s(12));
-        assert_eq!(reset.tick(t + s(22)), Some(Order::Stop));
-        let mut ending = Course::new(None, s(30));
-        ending.all_seen(t);
-        ending.panicked(t);
-        assert_eq!((ending.tick(t + s(11)), ending.cause()), (None, Some(Cause::AllSeen)));
-    }
-}
+#[path = "course_test.rs"]
+mod tests;

@@ -2,13 +2,15 @@
 
 use super::course::{Cause, Course, Order};
 use super::panic_line::PanicLine;
-use super::{Setup, signals};
+use super::server::Server;
+use super::{Asked, Setup, signals};
 use crate::console::{Command, Screen, terminal};
 use crate::ui;
 use ami_run_machine::{Handle, Taken};
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps as _};
+use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
 use vmm_sys_util::epoll::EventSet;
@@ -20,30 +22,32 @@ const CONSOLE: u32 = 1;
 const ENDED: u32 = 2;
 const INPUT: u32 = 3;
 const SCREEN: u32 = 4;
+const LISTENER: u32 = 5;
+const CLIENT: u32 = 6;
 
 const STDIN: RawFd = 0;
 
 #[derive(Debug)]
 pub(super) struct Session {
-    handle: Handle,
+    pub(super) handle: Handle,
     ended: Arc<EventFd>,
     is_ended: bool,
     pub(super) setup: Setup,
-    course: Course,
+    pub(super) server: Server,
+    pub(super) course: Course,
+    /// What a verb asked for, which is what becomes of the instance.
+    pub(super) asked: Option<Asked>,
     panic_line: PanicLine,
 }
 
-/// What is waited for besides what always is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Wanted {
-    input: bool,
-    screen: Option<RawFd>,
-}
+/// What is waited for: descriptors, what they are about, and what is to happen to them.
+type Wanted = BTreeMap<RawFd, (u32, EventSet)>;
 
 impl Session {
-    pub(super) fn new(handle: Handle, ended: Arc<EventFd>, setup: Setup) -> Session {
+    pub(super) fn new(handle: Handle, ended: Arc<EventFd>, setup: Setup, server: Server) -> Session {
         let course = Course::new(setup.timeout, setup.stop_timeout);
-        Session { handle, ended, is_ended: false, setup, course, panic_line: PanicLine::default() }
+        let panic_line = PanicLine::default();
+        Session { handle, ended, is_ended: false, setup, server, course, asked: None, panic_line }
     }
 
     /// Serves all events until the machine has ended, or had its time to.
@@ -59,12 +63,13 @@ impl Session {
                 return manager.remove_subscriber(id);
             }
             let (wanted, wait) = (session.wanted(), session.wait(Instant::now()));
-            if register(registered, wanted, &mut manager.event_ops(id)?) {
-                registered = wanted;
+            let failed = register(&mut registered, &wanted, &mut manager.event_ops(id)?);
+            let session: &mut Session = manager.subscriber_mut(id)?;
+            session.server.reap();
+            if failed.is_empty() {
                 manager.run_with_timeout(wait)?;
             } else {
-                manager.subscriber_mut(id)?.setup.input.set_always_ready();
-                registered = Wanted { input: false, ..wanted };
+                failed.into_iter().for_each(|fd| session.cannot_wait_for(fd));
             }
         }
     }
@@ -89,13 +94,37 @@ impl Session {
     }
 
     fn wanted(&self) -> Wanted {
-        let screen = self.setup.screen.as_ref().filter(|screen| screen.wants_event());
-        Wanted { input: self.setup.input.wants_event(), screen: screen.map(Screen::fd) }
+        let mut wanted = Wanted::from([
+            (self.setup.signals.fd(), (SIGNALS, EventSet::IN)),
+            (self.handle.console().event().as_raw_fd(), (CONSOLE, EventSet::IN)),
+            (self.ended.as_raw_fd(), (ENDED, EventSet::IN)),
+        ]);
+        if self.setup.input.wants_event() {
+            wanted.insert(STDIN, (INPUT, EventSet::IN));
+        }
+        if let Some(screen) = self.setup.screen.as_ref().filter(|screen| screen.wants_event()) {
+            wanted.insert(screen.fd(), (SCREEN, EventSet::OUT));
+        }
+        if self.server.accepts() {
+            wanted.insert(self.server.listener(), (LISTENER, EventSet::IN));
+        }
+        wanted.extend(self.server.interests().map(|(fd, events)| (fd, (CLIENT, events))));
+        wanted
+    }
+
+    fn cannot_wait_for(&mut self, fd: RawFd) {
+        if fd == STDIN {
+            self.setup.input.set_always_ready();
+        } else {
+            log::error!("an event source is lost: descriptor {fd}");
+            self.server.lost(fd);
+        }
     }
 
     /// For how many milliseconds nothing is to be done unless an event comes; rounded up, so as not to spin.
     fn wait(&self, now: Instant) -> i32 {
-        let due = [self.course.due(), self.setup.transcript.due(), self.setup.input.due(now)];
+        let due =
+            [self.course.due(), self.setup.transcript.due(), self.setup.input.due(now), self.server.due(now)];
         match due.into_iter().flatten().min() {
             None => -1,
             Some(at) => {
@@ -106,11 +135,18 @@ impl Session {
     }
 
     fn tick(&mut self, now: Instant) {
-        let commands = self.setup.input.tick(self.handle.console());
+        let commands = self.setup.input.tick(&|bytes| self.handle.console().send(bytes));
         self.obey(&commands, now);
+        self.server.tick(now);
+        self.offer();
         self.look(now, false);
         let order = self.course.tick(now);
         self.carry_out(order);
+    }
+
+    /// Gives the guest what clients have typed.
+    fn offer(&mut self) {
+        self.server.offer(|typed| self.handle.console().send(typed));
     }
 
     /// Looks for what is waited for, if it is time to (or the last time).
@@ -124,40 +160,62 @@ impl Session {
     fn tell_seen(&mut self, seen: &[String], now: Instant) {
         for pattern in seen {
             ui::status("seen", pattern);
+            if let Some(parent) = &self.setup.parent {
+                parent.seen(pattern);
+            }
         }
-        if !seen.is_empty() && self.setup.transcript.all_seen() {
+        if seen.is_empty() || !self.setup.transcript.all_seen() {
+            return;
+        }
+        if let Some(parent) = &self.setup.parent {
+            parent.all_seen();
+        } else {
             let order = self.course.all_seen(now);
             self.carry_out(order);
         }
     }
 
-    fn carry_out(&mut self, order: Option<Order>) {
+    /// Whether the guest listens to its power button, if that is pressed.
+    pub(super) fn carry_out(&mut self, order: Option<Order>) -> bool {
+        let Some(order) = order else { return false };
+        // The end of a machine that has ended is nothing to talk about.
+        if self.is_ended {
+            return false;
+        }
+        self.handle.restart_on_power_off(order == Order::PressToRestart);
         match order {
-            None => {}
-            // The end of a machine that has ended is nothing to talk about.
-            Some(_) if self.is_ended => {}
-            Some(Order::PressButton) => self.ask_to_power_off(),
-            Some(Order::Stop) => self.handle.stop(),
+            Order::PressButton => self.ask_guest("stopping"),
+            Order::PressToRestart => self.ask_guest("rebooting"),
+            Order::Reset => {
+                self.handle.reset();
+                false
+            }
+            Order::Stop => {
+                self.handle.stop();
+                false
+            }
         }
     }
 
-    fn ask_to_power_off(&mut self) {
-        if !self.press_button() {
+    fn ask_guest(&mut self, phase: &str) -> bool {
+        let listens = self.press_button(phase);
+        if !listens {
             // No guest is there to take its time: firmware, a boot loader, a kernel that is not up yet.
             let order = self.course.deaf(Instant::now());
             self.carry_out(order);
         }
+        listens
     }
 
     /// Whether the guest listens.
-    fn press_button(&self) -> bool {
+    pub(super) fn press_button(&self, phase: &str) -> bool {
         let listens = self.handle.press_power_button();
         let said = if listens {
             "the power button is pressed"
         } else {
             "the guest does not listen to its power button"
         };
-        ui::status("stopping", said);
+        ui::status(phase, said);
         listens
     }
 
@@ -169,8 +227,10 @@ impl Session {
                     self.carry_out(order);
                 }
                 Command::PowerButton => {
-                    self.press_button();
+                    self.press_button("stopping");
                 }
+                // There is no key for it: the guest ends with this program.
+                Command::Detach => {}
                 Command::Help => ui::note(&self.setup.input.help().unwrap_or_default()),
             }
         }
@@ -204,6 +264,7 @@ impl Session {
             ui::note(&format!("warning: the console log ends here: {cause}"));
             self.setup.log = None;
         }
+        self.setup.console_log.add(&bytes);
         let seen = self.setup.transcript.add(&bytes, now);
         self.tell_seen(&seen, now);
         if let Some(screen) = &mut self.setup.screen {
@@ -211,6 +272,7 @@ impl Session {
             screen.show(&bytes);
         }
         self.show(now);
+        self.server.show(&bytes, lost);
     }
 
     fn show(&mut self, now: Instant) {
@@ -255,18 +317,7 @@ impl Session {
 }
 
 impl MutEventSubscriber for Session {
-    fn init(&mut self, ops: &mut EventOps<'_>) {
-        let always = [
-            Events::with_data_raw(self.setup.signals.fd(), SIGNALS, EventSet::IN),
-            Events::with_data(self.handle.console().event(), CONSOLE, EventSet::IN),
-            Events::with_data(&*self.ended, ENDED, EventSet::IN),
-        ];
-        for events in always {
-            if let Err(cause) = ops.add(events) {
-                log::error!("an event source is lost: {cause}");
-            }
-        }
-    }
+    fn init(&mut self, _ops: &mut EventOps<'_>) {}
 
     fn process(&mut self, events: Events, _ops: &mut EventOps<'_>) {
         let now = Instant::now();
@@ -275,29 +326,43 @@ impl MutEventSubscriber for Session {
             CONSOLE => self.console_event(),
             ENDED => self.is_ended = true,
             INPUT => {
-                let commands = self.setup.input.read(self.handle.console());
+                let commands = self.setup.input.read(&|bytes| self.handle.console().send(bytes));
                 self.obey(&commands, now);
             }
             SCREEN => self.show(now),
+            LISTENER => self.server.accept(now),
+            CLIENT => {
+                if let Some(action) = self.server.event(events.fd(), events.event_set()) {
+                    let outcome = self.serve(&action, now);
+                    self.server.answer(events.fd(), outcome);
+                }
+                self.offer();
+            }
             other => log::error!("an event of kind {other} is nobody's"),
         }
     }
 }
 
-/// Brings the loop's sources from what `was` to what `wanted` says. False: standard input cannot be waited for.
-fn register(was: Wanted, wanted: Wanted, ops: &mut EventOps<'_>) -> bool {
-    if was.screen != wanted.screen {
-        let screen = |fd| Events::with_data_raw(fd, SCREEN, EventSet::OUT);
-        let removed = was.screen.map_or(Ok(()), |fd| ops.remove(screen(fd)));
-        let added = wanted.screen.map_or(Ok(()), |fd| ops.add(screen(fd)));
-        if let Err(cause) = removed.and(added) {
-            log::error!("the console's reader cannot be waited for: {cause}");
+/// Brings the loop's sources from what is `registered` to what is `wanted`; which of them it cannot wait for.
+fn register(registered: &mut Wanted, wanted: &Wanted, ops: &mut EventOps<'_>) -> Vec<RawFd> {
+    let events = |fd, (data, events)| Events::with_data_raw(fd, data, events);
+    registered.retain(|fd, was| {
+        let stays = wanted.get(fd) == Some(was);
+        if !stays && let Err(cause) = ops.remove(events(*fd, *was)) {
+            log::error!("descriptor {fd} is waited for still: {cause}");
+        }
+        stays
+    });
+    let mut failed = Vec::new();
+    for (fd, wanted) in wanted {
+        if registered.contains_key(fd) {
+            continue;
+        }
+        if ops.add(events(*fd, *wanted)).is_ok() {
+            registered.insert(*fd, *wanted);
+        } else {
+            failed.push(*fd);
         }
     }
-    let input = Events::with_data_raw(STDIN, INPUT, EventSet::IN);
-    match (was.input, wanted.input) {
-        (false, true) => ops.add(input).is_ok(),
-        (true, false) => ops.remove(input).is_ok(),
-        _ => true,
-    }
+    failed
 }

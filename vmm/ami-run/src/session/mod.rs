@@ -3,16 +3,23 @@
 mod course;
 mod follow;
 mod panic_line;
+mod requests;
+mod server;
 mod signals;
 
 pub(crate) use course::Cause;
 pub(crate) use signals::{Signals, name as signal_name};
 
-use crate::console::{Input, Screen, Transcript};
+use crate::console::{ConsoleLog, Input, Screen, Transcript};
+use crate::parent::Parent;
+use ami_run_catalog::Held;
 use ami_run_machine::{Exit, Machine, MachineError};
+use ami_run_storage::Volume;
 use follow::Session;
+use server::Server;
 use std::fs::File;
 use std::io;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -33,6 +40,22 @@ pub(crate) struct Setup {
     pub(crate) transcript: Transcript,
     pub(crate) timeout: Option<Instant>,
     pub(crate) stop_timeout: Duration,
+    /// What runs, in the state running.
+    pub(crate) instance: Held,
+    /// Where verbs ask.
+    pub(crate) control: UnixListener,
+    pub(crate) console_log: ConsoleLog,
+    /// Volumes in files without names.
+    pub(crate) holds: Vec<Volume>,
+    /// Of a detached instance: who waits for what is waited for. The machine runs on then.
+    pub(crate) parent: Option<Parent>,
+}
+
+/// What a verb asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Stop,
+    Terminate,
 }
 
 /// How the machine itself ended.
@@ -50,30 +73,40 @@ pub(crate) struct Ended {
     pub(crate) last: Last,
     /// Why this program ended it, if it did.
     pub(crate) cause: Option<Cause>,
+    /// What a verb wants to become of the instance, if one asked.
+    pub(crate) asked: Option<Asked>,
     pub(crate) started: Instant,
     pub(crate) seconds: f64,
     pub(crate) transcript: Transcript,
     /// By what words the guest's kernel gave up, if it did.
     pub(crate) panic: Option<String>,
+    /// Clients' connections: they learn of the end when these are closed, and then its record must say it.
+    _server: Server,
 }
 
-/// Runs the machine to its end.
-pub(crate) fn run(machine: Machine, setup: Setup) -> io::Result<Ended> {
+/// Runs the machine to its end; gives the instance back as the verbs have left it.
+pub(crate) fn run(machine: Machine, setup: Setup) -> io::Result<(Ended, Held)> {
     let started = Instant::now();
     let ended = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
-    let session = Session::new(machine.handle(), Arc::clone(&ended), setup);
+    let server = Server::new(setup.control.try_clone()?);
+    let session = Session::new(machine.handle(), Arc::clone(&ended), setup, server);
     let thread = start(machine, ended)?;
     let mut session = session.follow().map_err(|cause| io::Error::other(cause.to_string()))?;
     let seconds = started.elapsed().as_secs_f64();
     session.last_words();
     let cause = session.cause();
+    let signalled = matches!(cause, Some(Cause::Signal(_)));
+    let within = if signalled { LAST_WORDS_ON_SIGNAL } else { LAST_WORDS };
     if let Some(screen) = &mut session.setup.screen {
-        let signalled = matches!(cause, Some(Cause::Signal(_)));
-        screen.finish(if signalled { LAST_WORDS_ON_SIGNAL } else { LAST_WORDS });
+        screen.finish(within);
     }
+    session.server.finish(within);
     let last = if session.is_ended() { join(thread) } else { Last::Stuck };
     let panic = session.panic();
-    Ok(Ended { last, cause, started, seconds, transcript: session.setup.transcript, panic })
+    let Session { setup, server, asked, .. } = session;
+    let ended =
+        Ended { last, cause, asked, started, seconds, transcript: setup.transcript, panic, _server: server };
+    Ok((ended, setup.instance))
 }
 
 /// Tells the main thread that the machine's thread is at its end, also when it panics.

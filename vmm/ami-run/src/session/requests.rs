@@ -1,0 +1,85 @@
+//! What verbs ask of a running instance by the control protocol, and what is done about it.
+
+use super::Asked;
+use super::follow::Session;
+use ami_run_catalog::control::{Action, Outcome};
+use ami_run_catalog::{CatalogError, State, StateReason, Transition, check_reboot, check_stop};
+use std::time::{Duration, Instant};
+
+/// A time that is for ever, and can be added to any clock's.
+const CENTURY: u64 = 100 * 366 * 24 * 3600;
+
+impl Session {
+    /// Does what is asked, or begins it; the answer never waits for the guest.
+    pub(super) fn serve(&mut self, action: &Action, now: Instant) -> Outcome {
+        match action {
+            Action::Describe => Outcome::Description { state: self.state(), holds: self.holds() },
+            Action::Stop { force, timeout } => self.end(Asked::Stop, *force, *timeout, now),
+            Action::Terminate { force, timeout } => self.end(Asked::Terminate, *force, *timeout, now),
+            Action::Reboot => self.reboot(now),
+            Action::PowerButton => Outcome::Done(self.press_button("stopping")),
+            // The server's own affair.
+            Action::Console => Outcome::Done(true),
+        }
+    }
+
+    fn state(&self) -> State {
+        self.setup.instance.record().state
+    }
+
+    /// Bytes in files without names. One that cannot be asked holds nothing that could be told.
+    fn holds(&self) -> u64 {
+        self.setup.holds.iter().filter_map(|volume| volume.held().ok()).sum()
+    }
+
+    fn reboot(&mut self, now: Instant) -> Outcome {
+        if let Err(refusal) = check_reboot(self.setup.instance.record()) {
+            return refused(&refusal);
+        }
+        // What ends it anyway was not asked for by a verb, so that the state does not say it.
+        if self.course.cause().is_some() {
+            let id = &self.setup.instance.record().instance_id;
+            let message = format!("The instance '{id}' is not in a state from which it can be rebooted.");
+            return Outcome::error("IncorrectInstanceState", message);
+        }
+        match self.course.reboot(now) {
+            // It was asked to before, and is at it.
+            None => Outcome::Done(true),
+            order => Outcome::Done(self.carry_out(order)),
+        }
+    }
+
+    fn end(&mut self, asked: Asked, force: bool, timeout: Option<u64>, now: Instant) -> Outcome {
+        let record = self.setup.instance.record();
+        if asked == Asked::Stop
+            && let Err(refusal) = check_stop(record)
+        {
+            return refused(&refusal);
+        }
+        let previous = record.state;
+        // What is removed when it ends is never stopped.
+        let goes = asked == Asked::Terminate || record.own.remove;
+        let current = if goes { State::ShuttingDown } else { State::Stopping };
+        if current != previous
+            && let Err(cause) = self.setup.instance.enter(current, Some(StateReason::by_user()))
+        {
+            log::warn!("the record does not say that the instance is {current}: {cause}");
+        }
+        if self.asked != Some(Asked::Terminate) {
+            self.asked = Some(asked);
+        }
+        let patience = timeout.map(|seconds| Duration::from_secs(seconds.min(CENTURY)));
+        let order = self.course.asked(patience, force, now);
+        self.carry_out(order);
+        let instance_id = self.setup.instance.record().instance_id.clone();
+        Outcome::StateChange(Transition { instance_id, current_state: current, previous_state: previous })
+    }
+}
+
+/// As the protocol tells it.
+fn refused(refusal: &CatalogError) -> Outcome {
+    match refusal {
+        CatalogError::Refused { code, message, .. } => Outcome::error(code, message),
+        other => Outcome::error("InternalError", other.to_string()),
+    }
+}
