@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 const BOUND: Duration = Duration::from_secs(900);
 
-/// A running launch.
+/// A running launch, or a command that shows a console.
 pub(crate) struct Launch {
     child: Child,
+    /// What it keeps goes with it.
+    _state: Arc<TempDir>,
     console: Arc<Mutex<Vec<u8>>>,
     status: Arc<Mutex<Vec<u8>>>,
     /// How much of the console earlier waits have used up.
@@ -28,13 +31,19 @@ pub(crate) struct End {
 
 impl Launch {
     pub(crate) fn start<A: AsRef<str>>(arguments: &[A]) -> Launch {
+        Launch::start_in(&state(), arguments)
+    }
+
+    /// With a state folder that others know, too.
+    pub(crate) fn start_in<A: AsRef<str>>(state: &Arc<TempDir>, arguments: &[A]) -> Launch {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ami-run"));
+        command.env("AMI_RUN_STATE_DIR", state.path());
         command.args(arguments.iter().map(AsRef::as_ref));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let console = collect(child.stdout.take().unwrap());
         let status = collect(child.stderr.take().unwrap());
-        Launch { child, console, status, seen: 0 }
+        Launch { child, _state: Arc::clone(state), console, status, seen: 0 }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -102,6 +111,11 @@ impl Launch {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// A state folder of a test's own.
+pub(crate) fn state() -> Arc<TempDir> {
+    Arc::new(tempfile::tempdir_in("/var/tmp").unwrap())
 }
 
 /// A test that fails must not leave its guest behind.

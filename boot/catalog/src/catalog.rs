@@ -60,7 +60,9 @@ impl Catalog {
         self.folder.join("instances")
     }
 
-    pub(crate) fn instance_folder(&self, id: &str) -> PathBuf {
+    /// Where an instance's files are.
+    #[must_use]
+    pub fn instance_folder(&self, id: &str) -> PathBuf {
         self.instances_folder().join(id)
     }
 

@@ -50,6 +50,12 @@ impl Held {
         files::volumes(&self.folder).join(volume_id)
     }
 
+    /// Bytes that its folder takes on disk.
+    #[must_use]
+    pub fn holds(&self) -> u64 {
+        self.catalog.holds(&self.record.instance_id)
+    }
+
     /// Changes the record, here and on disk; if that fails, neither.
     pub fn change(&mut self, change: impl FnOnce(&mut InstanceRecord)) -> Result<(), CatalogError> {
         let mut record = self.record.clone();
@@ -80,8 +86,10 @@ impl Held {
                 record.launch_time = time::iso(now);
             }
             record.own.has_run |= state == State::Running;
-            if !state.is_alive() {
-                record.own.process = None;
+            match state {
+                State::Running => record.own.process = Some(std::process::id()),
+                State::Stopped | State::Terminated => record.own.process = None,
+                _ => {}
             }
             if state == State::Terminated {
                 record.own.terminated_at = Some(now);

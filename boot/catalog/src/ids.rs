@@ -33,7 +33,8 @@ pub(crate) fn new(prefix: &str) -> Result<String, CatalogError> {
     Ok(format!("{prefix}-{}", digits(random::<8>()?)))
 }
 
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], CatalogError> {
+/// Random bytes.
+pub fn random<const N: usize>() -> Result<[u8; N], CatalogError> {
     let fail = |cause: io::Error| CatalogError::io("read", PathBuf::from("/dev/urandom"), cause);
     let mut bytes = [0; N];
     let mut filled = 0_usize;

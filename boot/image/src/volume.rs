@@ -47,6 +47,8 @@ pub struct PlannedVolume {
     pub encrypted: bool,
     /// The disk file that holds the snapshot. None until it is found, and for a volume that starts empty.
     pub source: Option<PathBuf>,
+    /// How many bytes the source has.
+    pub source_bytes: u64,
     /// The source is a volume's own file: what the guest writes stays in it.
     pub kept: bool,
     pub interface: Interface,
@@ -93,6 +95,7 @@ impl PlannedVolume {
             delete_on_termination: ebs.delete_on_termination.unwrap_or(root),
             encrypted: ebs.encrypted == Some(true) || known.and_then(|one| one.encrypted) == Some(true),
             source: None,
+            source_bytes: 0,
             kept: false,
             interface,
             performance,
@@ -106,6 +109,7 @@ impl PlannedVolume {
     /// Tells which disk file of how many bytes holds the snapshot.
     pub fn found(&mut self, file: PathBuf, bytes: u64) -> Result<(), Refusal> {
         self.source = Some(file);
+        self.source_bytes = bytes;
         let gib = u32::try_from(bytes.div_ceil(1 << 30)).unwrap_or(u32::MAX);
         self.snapshot_is(Some(gib))
     }
@@ -130,6 +134,12 @@ impl PlannedVolume {
     #[must_use]
     pub fn shown_gib(&self) -> Option<u32> {
         self.size_gib.or(self.snapshot_gib)
+    }
+
+    /// The volume's size, once its source is found.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.size_gib.map_or(self.source_bytes, |gib| u64::from(gib) << 30)
     }
 
     fn snapshot_is(&mut self, gib: Option<u32>) -> Result<(), Refusal> {

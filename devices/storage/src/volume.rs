@@ -172,6 +172,13 @@ impl Volume {
         self.shared.engine().size()
     }
 
+    /// How many bytes its top takes on the host's disk.
+    pub fn held(&self) -> io::Result<u64> {
+        use std::os::unix::fs::MetadataExt as _;
+        // stat(2): blocks are of 512 bytes, whatever the file system's are.
+        Ok(self.shared.files.top.cached().metadata()?.blocks().saturating_mul(512))
+    }
+
     /// A way to submit requests, one for each thread that does.
     #[must_use]
     pub fn queue(&self) -> Queue {

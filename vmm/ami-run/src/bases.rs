@@ -39,12 +39,11 @@ pub(crate) fn open(path: &Path) -> Result<Base, StorageError> {
     show.end(base.is_ok());
     base
 }
-
-/// In the state folder; without a home, for this process alone.
+/// In the state folder; where that is somebody else's, for this process alone.
 fn cache() -> CacheFolder {
-    match state::folder(|name| std::env::var_os(name)) {
-        Some(folder) => CacheFolder::Shared(folder.join("cache")),
-        None => CacheFolder::Private(top_folder()),
+    match state::folder() {
+        Ok(folder) => CacheFolder::Shared(folder.join("cache")),
+        Err(_) => CacheFolder::Private(top_folder()),
     }
 }
 

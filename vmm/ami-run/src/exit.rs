@@ -1,10 +1,11 @@
 //! Exit codes: what a script learns from a run.
 
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 /// How a run ended, as its exit code says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Code {
     Success,
     Refused,

@@ -1,11 +1,11 @@
 //! A failed run in words: what is wrong, why, and what to do about it.
 
 use crate::exit::Code;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::error::Error;
 
 /// What ends a run, and how it is told: `error: …`, `caused by: …`, `hint: …`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Failure {
     pub(crate) code: Code,
     pub(crate) message: String,
@@ -17,10 +17,10 @@ pub(crate) struct Failure {
 }
 
 /// An error in EC2's shape.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Ec2Error {
-    pub(crate) code: &'static str,
+    pub(crate) code: String,
     pub(crate) message: String,
 }
 
@@ -44,8 +44,8 @@ impl Failure {
         self
     }
 
-    pub(crate) fn ec2(mut self, code: &'static str, message: impl Into<String>) -> Failure {
-        self.ec2 = Some(Ec2Error { code, message: message.into() });
+    pub(crate) fn ec2(mut self, code: impl Into<String>, message: impl Into<String>) -> Failure {
+        self.ec2 = Some(Ec2Error { code: code.into(), message: message.into() });
         self
     }
 

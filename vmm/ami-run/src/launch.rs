@@ -1,118 +1,199 @@
-//! One launch from the command line to its end: plan, disks, firmware, KVM, machine, session.
+//! A launch from the command line: decided, made into an instance, and run here or by a process of its own.
 
 use crate::args::{Launch, Output};
-use crate::console::{Input, Screen, Transcript};
+use crate::console::{Input, Screen};
 use crate::exit::Code;
 use crate::failure::Failure;
-use crate::outputs::Outputs;
-use crate::plan::{self, Plan, Start};
-use crate::report::{Report, machine_failure};
-use crate::session::{self, Ended, Setup, Signals};
-use crate::{disks, host, identity, outputs, ui};
-use ami_run_firmware::{direct, find};
-use ami_run_machine::{Boot, Machine, Spec};
+use crate::instance::{self, Started};
+use crate::outputs::{self, Outputs};
+use crate::plan::{self, Plan};
+use crate::report::Report;
+use crate::run::{self, After, Face, io_failure};
+use crate::session::{Ended, Signals};
+use crate::state::{self, catalog_failure};
+use crate::{answer, fresh, host, ui};
+use ami_run_catalog::{Catalog, Held, InstanceRecord};
+use ami_run_image::Warning;
+use ami_run_machine::Boot;
+use serde::Serialize;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
+use std::path::{Path, absolute};
 
-/// Launches and follows one guest.
-pub(crate) fn run(args: &Launch, bare: bool) -> Report {
-    let started = ui::start();
+/// Launches an image, and follows it unless it is to run by itself.
+pub(crate) fn run(args: &Launch, bare: bool) -> Code {
     let mut plan = match plan::plan(args, bare) {
-        Ok(plan) if args.dry_run => return Report::planned(args, &plan.launch),
+        Ok(plan) if args.dry_run => return Report::planned(args, &plan.launch).tell(args.output),
         Ok(plan) => plan,
-        Err(failure) => return Report::refused(args, None, failure),
+        Err(failure) => return Report::refused(&args.wanted(), None, failure).tell(args.output),
     };
     let image_id = plan.launch.image_id.clone();
-    let ended = plan.adapt().and_then(|()| run_plan(args, &mut plan, started));
+    if args.detach {
+        return detached(args, &mut plan).unwrap_or_else(|failure| {
+            ui::failure(&failure);
+            failure.code
+        });
+    }
+    let ended = foreground(args, &mut plan);
     let warnings = plan.launch.warnings;
     match ended {
-        Ok(ended) => Report::ended(args, image_id, &ended),
-        Err(failure) => Report::refused(args, image_id, failure),
+        Ok((ended, after)) => Report::ended(&args.wanted(), image_id, &ended, after),
+        Err(failure) => Report::refused(&args.wanted(), image_id, failure),
     }
     .warned(warnings)
+    .tell(args.output)
 }
 
-fn run_plan(args: &Launch, plan: &mut Plan, started: Instant) -> Result<Ended, Failure> {
+/// What must be there before anything is made.
+struct Ready {
+    catalog: Catalog,
+    boot: Boot,
+    outputs: Outputs,
+}
+
+fn get_ready(args: &Launch, plan: &mut Plan) -> Result<Ready, Failure> {
+    plan.adapt()?;
     plan.check_memory(args)?;
-    let disks = disks::open(&plan.launch, &mut plan.bases)?;
-    let kept = disks::kept(&plan.launch, &disks);
-    let boot = boot(&plan.start)?;
+    let boot = run::boot(&plan.start)?;
+    let catalog = state::catalog()?;
     host::check_kvm(args.force)?;
-    let Outputs { log, trace } = outputs::open(args, plan)?;
+    let outputs = outputs::open(args, plan)?;
     if let Some(assumption) = plan.assumption() {
         ui::status("assuming", &assumption);
     }
-    for warning in &plan.launch.warnings {
-        ui::status("warning", &format!("{}: {}", warning.code, warning.message));
+    for Warning { code, message } in &plan.launch.warnings {
+        ui::status("warning", &format!("{code}: {message}"));
     }
-    ui::status("booting", &plan.shape());
+    Ok(Ready { catalog, boot, outputs })
+}
+
+fn foreground(args: &Launch, plan: &mut Plan) -> Result<(Ended, After), Failure> {
+    let Ready { catalog, boot, outputs } = get_ready(args, plan)?;
     // From here on the end comes by signal only through the session, which cleans up.
     let signals = Signals::block().map_err(|cause| io_failure("take over signals", &cause))?;
-    let memory = plan.launch.memory_mib << 20;
-    let spec = Spec {
-        identity: identity::new(&plan.launch.instance_type.name)
-            .map_err(|cause| io_failure("get random numbers", &cause))?,
-        cpus: plan.launch.cpus,
-        memory,
-        disks,
-        boot,
-        trace: trace.map(Arc::new),
-        // Who waits for something is better served by the first fault than by a guest that starts over.
-        fail_on_triple_fault: !args.wait_for.is_empty(),
+    let reservation =
+        catalog.new_reservation(args.account_id.as_deref()).map_err(|cause| catalog_failure(&cause))?;
+    let held = make(&catalog, fresh::instance(args, plan, &reservation, 0))?;
+    ui::status("booting", &plan.shape(&held.record().instance_id));
+    let (screen, input) = match terminal(args) {
+        Ok(both) => both,
+        Err(failure) => return Err(run::give_up(held, failure)),
     };
-    let machine = Machine::new(spec).map_err(|cause| machine_failure(&cause))?;
-    let screen = screen(args).map_err(|cause| io_failure("use the console's output", &cause))?;
-    let input = input(args).map_err(|cause| io_failure("use the terminal", &cause))?;
     if let Some(keys) = input.way_out() {
         ui::status("console", &keys);
     }
-    let transcript = Transcript::new(args.wait_for.clone());
-    let timeout = args.timeout.map(|limit| started + limit);
-    let setup = Setup { signals, input, screen, log, transcript, timeout, stop_timeout: args.stop_timeout };
-    let ended = session::run(machine, setup).map_err(|cause| io_failure("follow the machine", &cause))?;
-    disks::keep(&kept)?;
-    Ok(ended)
+    let face = Face {
+        signals,
+        input,
+        screen,
+        log: outputs.log,
+        trace: outputs.trace,
+        wait_for: args.wait_for.clone(),
+        timeout: args.timeout.map(|limit| ui::start() + limit),
+        parent: None,
+    };
+    let ended = run::run(held, boot, &mut plan.bases, face);
+    catalog.sweep();
+    ended
 }
 
-fn boot(start: &Start) -> Result<Boot, Failure> {
-    match start {
-        Start::Firmware(explicit) => match find::seabios(explicit.as_deref()) {
-            Ok(firmware) => {
-                log::info!("firmware: {}", firmware.path.display());
-                Ok(Boot::Firmware(firmware.bytes))
-            }
-            Err(cause) => {
-                Err(Failure::new(Code::Host, "there is no firmware to start the image with").because(&cause))
-            }
-        },
-        Start::Kernel { kernel, initrd, command_line } => {
-            match direct::open(kernel, initrd.as_deref(), command_line) {
-                Ok(kernel) => Ok(Boot::Kernel(Box::new(kernel))),
-                Err(cause) => {
-                    let message = format!("cannot start the kernel {}", kernel.display());
-                    Err(Failure::new(Code::Refused, message).because(&cause))
-                }
+fn make(catalog: &Catalog, new: ami_run_catalog::NewInstance) -> Result<Held, Failure> {
+    catalog.create(new).map_err(|cause| catalog_failure(&cause))
+}
+
+/// RunInstances' answer.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Launched {
+    reservation_id: String,
+    owner_id: String,
+    groups: [(); 0],
+    instances: Vec<InstanceRecord>,
+}
+
+/// Starts as many processes as instances are wanted, and says their ids when all machines run. All or none, as EC2
+/// has it where the least count is the greatest.
+fn detached(args: &Launch, plan: &mut Plan) -> Result<Code, Failure> {
+    let Ready { catalog, .. } = get_ready(args, plan)?;
+    let reservation =
+        catalog.new_reservation(args.account_id.as_deref()).map_err(|cause| catalog_failure(&cause))?;
+    let options = process_options(args);
+    let mut started: Vec<Started> = Vec::new();
+    let mut failed = None;
+    for index in 0..args.count {
+        let one = make(&catalog, fresh::instance(args, plan, &reservation, index)).and_then(|held| {
+            ui::status("booting", &plan.shape(&held.record().instance_id));
+            instance::spawn(&catalog, held, &options)
+        });
+        match one {
+            Ok(one) => started.push(one),
+            Err(failure) => {
+                failed = Some(failure);
+                break;
             }
         }
     }
+    // Each is heard, also when another has failed: then it can be told to terminate.
+    for one in &mut started {
+        failed = failed.or(one.running().err());
+    }
+    catalog.sweep();
+    let ids: Vec<String> = started.iter().map(|one| one.id.clone()).collect();
+    if let Some(failure) = failed {
+        instance::undo(&catalog, &ids);
+        return Err(failure);
+    }
+    if !args.wait_for.is_empty() {
+        started.into_iter().try_for_each(Started::all_seen)?;
+    }
+    let records = ids.iter().map(|id| catalog.describe(id).map_err(|cause| catalog_failure(&cause)));
+    let launched = Launched {
+        reservation_id: reservation.reservation_id.clone(),
+        owner_id: reservation.owner_id.clone(),
+        groups: [],
+        instances: records.collect::<Result<_, _>>()?,
+    };
+    Ok(answer::tell(args.output, &ids.join("\n"), &launched, Code::Success))
 }
 
-/// Where the console is shown: not where the JSON result goes.
-fn screen(args: &Launch) -> io::Result<Option<Screen>> {
-    match (args.output, &args.console_log) {
+/// What a detached process is told besides its instance's record. It has another current folder.
+fn process_options(args: &Launch) -> Vec<OsString> {
+    let full = |path: &Path| absolute(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
+    let mut options: Vec<OsString> = Vec::new();
+    if args.force {
+        options.push("--force".into());
+    }
+    for pattern in &args.wait_for {
+        options.extend(["--wait-for".into(), OsString::from(&pattern.text)]);
+    }
+    if let Some(timeout) = args.timeout {
+        let left = timeout.saturating_sub(ui::start().elapsed()).as_secs().max(1);
+        options.extend(["--timeout".into(), OsString::from(left.to_string())]);
+    }
+    if let Some(log) = &args.console_log {
+        options.extend(["--console-log".into(), full(log)]);
+    }
+    if let Some(trace) = &args.trace {
+        let mut to = OsString::from(format!("{}=", trace.names));
+        to.push(full(&trace.file));
+        options.extend(["--trace".into(), to]);
+    }
+    options
+}
+
+/// Where the console is shown, which is not where the JSON result goes, and what is typed.
+fn terminal(args: &Launch) -> Result<(Option<Screen>, Input), Failure> {
+    let screen = match (args.output, &args.console_log) {
         (Output::Text, _) => Screen::new(io::stdout().as_fd()).map(Some),
         (Output::Json, None) => Screen::new(io::stderr().as_fd()).map(Some),
         (Output::Json, Some(_)) => Ok(None),
-    }
-}
-
-fn input(args: &Launch) -> io::Result<Input> {
-    if args.image.as_deref() == Some(Path::new("-")) { Ok(Input::none()) } else { Input::open(args.escape) }
-}
-
-fn io_failure(what: &str, cause: &io::Error) -> Failure {
-    Failure::new(Code::Host, format!("cannot {what}")).because(cause)
+    };
+    let screen = screen.map_err(|cause| io_failure("use the console's output", &cause))?;
+    let input = if args.image.as_deref() == Some(Path::new("-")) {
+        Ok(Input::none())
+    } else {
+        Input::open(args.escape, false)
+    };
+    Ok((screen, input.map_err(|cause| io_failure("use the terminal", &cause))?))
 }

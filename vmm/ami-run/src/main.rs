@@ -12,16 +12,19 @@ mod disks;
 mod doctor;
 mod exit;
 mod failure;
+mod fresh;
 mod host;
-mod identity;
 mod inspect;
+mod instance;
 mod launch;
 mod lint;
 mod mappings;
 mod outputs;
 mod panic;
+mod parent;
 mod plan;
 mod report;
+mod run;
 mod serve;
 mod session;
 mod snapshots;
@@ -40,7 +43,8 @@ fn main() -> ExitCode {
     ui::log_warnings();
     panic::install();
     let run = || match args::read() {
-        Ok(Command::Launch { args, bare }) => launch::run(&args, bare).tell(args.output),
+        Ok(Command::Launch { args, bare }) => launch::run(&args, bare),
+        Ok(Command::Process(args)) => instance::process(&args),
         Ok(Command::Doctor(args)) => doctor::run(&args),
         Ok(Command::Lint(args)) => lint::run(&args),
         Ok(Command::SnapshotServe(args)) => serve::snapshot(&args),

@@ -4,6 +4,7 @@ use crate::args::Launch;
 use crate::exit::Code;
 use crate::failure::Failure;
 use crate::plan::Plan;
+use crate::values::TraceTo;
 use ami_run_models::trace::Trace;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -27,18 +28,28 @@ pub(crate) fn open(args: &Launch, plan: &Plan) -> Result<Outputs, Failure> {
         inputs.extend(args.console_log.clone());
         spare(&to.file, &inputs, "--trace")?;
     }
-    let log = args
-        .console_log
-        .as_deref()
-        .map(|path| open_log(path).map_err(|cause| cannot_write("console log", path, &cause)));
-    let trace = args.trace.as_ref().map(|to| {
+    if args.detach {
+        // Its process opens them.
+        return Ok(Outputs { log: None, trace: None });
+    }
+    let (log, trace) = (open_log(args.console_log.as_deref())?, open_trace(args.trace.as_ref())?);
+    Ok(Outputs { log, trace })
+}
+
+pub(crate) fn open_trace(to: Option<&TraceTo>) -> Result<Option<Trace>, Failure> {
+    let open = |to: &TraceTo| {
         Trace::to_file(to.kinds, &to.file).map_err(|cause| cannot_write("trace", &to.file, &cause))
-    });
-    Ok(Outputs { log: log.transpose()?, trace: trace.transpose()? })
+    };
+    to.map(open).transpose()
+}
+
+pub(crate) fn open_log(path: Option<&Path>) -> Result<Option<File>, Failure> {
+    let open = |path| create(path).map_err(|cause| cannot_write("console log", path, &cause));
+    path.map(open).transpose()
 }
 
 /// O_NONBLOCK: a named pipe that nobody reads is refused, and one that is read slowly never stops the machine.
-fn open_log(path: &Path) -> io::Result<File> {
+fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     options.open(path)

@@ -9,12 +9,13 @@ use crate::failure::Failure;
 use crate::snapshots::{self, Places};
 use crate::source::{self, ASSUMED_SNAPSHOT, Source};
 use crate::{host, inspect, mappings};
+use ami_run_catalog::Start;
 use ami_run_image::{
     Architecture, BootMode, Image, ImageBootMode, LaunchPlan, PlannedVolume, Refusal, Request, Warning,
 };
 use ami_run_inspect::{Claims, Depth, Finding, Guess, Severity, guess, lint};
 use ami_run_machine::MAX_VOLUMES;
-use std::path::PathBuf;
+use std::path::{PathBuf, absolute};
 use std::time::SystemTime;
 
 /// A launch, decided.
@@ -39,13 +40,6 @@ enum Kind {
     Disk,
     /// A kernel by itself.
     Kernel,
-}
-
-/// What runs first.
-#[derive(Debug)]
-pub(crate) enum Start {
-    Firmware(Option<PathBuf>),
-    Kernel { kernel: PathBuf, initrd: Option<PathBuf>, command_line: String },
 }
 
 /// Decides a launch.
@@ -215,12 +209,14 @@ fn this_computer() -> Result<Architecture, Failure> {
     })
 }
 
+/// By full paths: a later start has another current folder.
 fn start(args: &Launch) -> Start {
-    match args.kernel.clone() {
-        None => Start::Firmware(args.firmware.clone()),
+    let full = |path: &PathBuf| absolute(path).unwrap_or_else(|_| path.clone());
+    match &args.kernel {
+        None => Start::Firmware(args.firmware.as_ref().map(full)),
         Some(kernel) => Start::Kernel {
-            kernel,
-            initrd: args.initrd.clone(),
+            kernel: full(kernel),
+            initrd: args.initrd.as_ref().map(full),
             command_line: args.append.clone().unwrap_or_default(),
         },
     }
@@ -293,7 +289,7 @@ impl Plan {
     }
 
     /// The machine in brief, for the status line.
-    pub(crate) fn shape(&self) -> String {
+    pub(crate) fn shape(&self, id: &str) -> String {
         let launch = &self.launch;
         let start = match &self.start {
             Start::Firmware(_) => launch.boot_mode.to_string(),
@@ -302,7 +298,7 @@ impl Plan {
         let vcpus = if launch.cpus == 1 { "vCPU" } else { "vCPUs" };
         let (arch, cpus, mib) = (launch.architecture, launch.cpus, launch.memory_mib);
         let disks = launch.volumes.first().map(|root| format!(", {}", root.interface)).unwrap_or_default();
-        format!("{} ({arch}, {start}, {cpus} {vcpus}, {mib} MiB{disks})", self.name)
+        format!("{} as {id} ({arch}, {start}, {cpus} {vcpus}, {mib} MiB{disks})", self.name)
     }
 
     /// Every file that this launch reads and must not write.

@@ -3,27 +3,40 @@
 use crate::args::{Launch, Output};
 use crate::exit::Code;
 use crate::failure::{Ec2Error, Failure};
+use crate::run::After;
 use crate::session::{Cause, Ended, Last, signal_name};
+use crate::values::Pattern;
 use crate::{answer, host, ui};
 use ami_run_image::{LaunchPlan, Warning};
 use ami_run_machine::{ErrorKind, Exit, MachineError};
 use serde::Serialize;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How many of the console's last lines are repeated.
 const LAST_LINES: usize = 20;
 
+/// What was wanted of a run, and where its console went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) console_log: Option<&'a Path>,
+    pub(crate) patterns: &'a [Pattern],
+}
+
 #[derive(Debug)]
 pub(crate) struct Report {
     reason: &'static str,
-    outcome: Result<String, Failure>,
+    pub(crate) outcome: Result<String, Failure>,
+    /// What became of the instance, if there was one.
+    after: Option<After>,
     image_id: Option<String>,
     console_log: Option<PathBuf>,
     seconds: f64,
     waited: Vec<Waited>,
     /// None where they explain nothing.
-    last_lines: Option<Vec<String>>,
+    pub(crate) last_lines: Option<Vec<String>>,
     warnings: Vec<Warning>,
     /// With `--dry-run`, what is said instead of a result.
     plan: Option<String>,
@@ -47,6 +60,9 @@ struct Json<'a> {
     exit_code: u8,
     message: String,
     image_id: Option<&'a str>,
+    instance_id: Option<&'a str>,
+    /// What it is in now.
+    instance_state: Option<&'static str>,
     instance_seconds: f64,
     waited_for: &'a [Waited],
     console_log: Option<&'a Path>,
@@ -56,15 +72,16 @@ struct Json<'a> {
 
 impl Report {
     /// A run that ended before the guest ran.
-    pub(crate) fn refused(args: &Launch, image_id: Option<String>, failure: Failure) -> Report {
+    pub(crate) fn refused(wanted: &Wanted<'_>, image_id: Option<String>, failure: Failure) -> Report {
         let unseen = |text: &String| Waited { pattern: text.clone(), seen: false, seconds: None };
         Report {
             reason: reason_of(failure.code),
             outcome: Err(failure),
+            after: None,
             image_id,
-            console_log: args.console_log.clone(),
+            console_log: wanted.console_log.map(Path::to_owned),
             seconds: 0.0,
-            waited: args.wait_for.iter().map(|pattern| unseen(&pattern.text)).collect(),
+            waited: wanted.patterns.iter().map(|pattern| unseen(&pattern.text)).collect(),
             last_lines: None,
             warnings: Vec::new(),
             plan: None,
@@ -81,6 +98,7 @@ impl Report {
             Ok(shown) => Report {
                 reason: "DryRun",
                 outcome: Ok(String::new()),
+                after: None,
                 image_id: plan.image_id.clone(),
                 console_log: None,
                 seconds: 0.0,
@@ -92,7 +110,7 @@ impl Report {
             // A path that is not UTF-8 has no place in JSON.
             Err(cause) => {
                 let failure = Failure::new(Code::Refused, "the plan cannot be written as JSON");
-                Report::refused(args, plan.image_id.clone(), failure.because(&cause))
+                Report::refused(&args.wanted(), plan.image_id.clone(), failure.because(&cause))
             }
         }
     }
@@ -102,9 +120,14 @@ impl Report {
         Report { warnings, ..self }
     }
 
-    pub(crate) fn ended(args: &Launch, image_id: Option<String>, ended: &Ended) -> Report {
+    pub(crate) fn ended(
+        wanted: &Wanted<'_>,
+        image_id: Option<String>,
+        ended: &Ended,
+        after: After,
+    ) -> Report {
         let waiting = ended.transcript.waits();
-        let (reason, outcome) = judge(args, ended, waiting);
+        let (reason, outcome) = judge(wanted, ended, waiting);
         let seconds = |one: &crate::console::Seen| {
             one.at.map(|at| rounded(at.saturating_duration_since(ended.started).as_secs_f64()))
         };
@@ -113,8 +136,9 @@ impl Report {
         Report {
             reason,
             outcome,
+            after: Some(after),
             image_id,
-            console_log: args.console_log.clone(),
+            console_log: wanted.console_log.map(Path::to_owned),
             seconds: rounded(ended.seconds),
             waited: waited
                 .map(|one| Waited {
@@ -145,6 +169,9 @@ impl Report {
                 code = failure.code;
             }
         }
+        if let Some(after) = &self.after {
+            after.tell();
+        }
         if output == Output::Json {
             return said(self.json(code).and_then(|json| ui::result(&json)), code);
         }
@@ -158,6 +185,8 @@ impl Report {
             exit_code: code.number(),
             message: self.outcome.as_ref().map_or_else(Failure::line, Clone::clone),
             image_id: self.image_id.as_deref(),
+            instance_id: self.after.as_ref().map(|after| after.id.as_str()),
+            instance_state: self.after.as_ref().map(|after| after.state.name()),
             instance_seconds: self.seconds,
             waited_for: &self.waited,
             console_log: self.console_log.as_deref(),
@@ -190,7 +219,7 @@ fn reason_of(code: Code) -> &'static str {
 type Verdict = (&'static str, Result<String, Failure>);
 
 /// What a run's end means.
-fn judge(args: &Launch, ended: &Ended, waiting: bool) -> Verdict {
+fn judge(wanted: &Wanted<'_>, ended: &Ended, waiting: bool) -> Verdict {
     let fail = |reason, code, message: &str| (reason, Err(Failure::new(code, message)));
     match (ended.cause, &ended.last) {
         (Some(Cause::AllSeen), _) => ("WaitSatisfied", Ok("what was waited for was seen".to_owned())),
@@ -202,7 +231,7 @@ fn judge(args: &Launch, ended: &Ended, waiting: bool) -> Verdict {
             ("EmulationFailure", Err(failure))
         }
         (Some(Cause::TimedOut), _) => {
-            let limit = args.timeout.unwrap_or_default().as_secs();
+            let limit = wanted.timeout.unwrap_or_default().as_secs();
             let unseen: Vec<_> = ended
                 .transcript
                 .waited()
@@ -225,6 +254,10 @@ fn judge(args: &Launch, ended: &Ended, waiting: bool) -> Verdict {
             let code = Code::Signal(u8::try_from(signal).unwrap_or_default());
             fail("Signal", code, &format!("ended by {}", signal_name(signal)))
         }
+        (Some(Cause::Asked), _) if waiting => {
+            fail("EndedEarly", Code::EndedEarly, "the instance was ended before what was waited for was seen")
+        }
+        (Some(Cause::Asked), _) => ("Asked", Ok("another command ended the instance".to_owned())),
         (Some(Cause::OutputClosed), _) => {
             let code = Code::Signal(u8::try_from(libc::SIGPIPE).unwrap_or_default());
             fail("OutputClosed", code, "nobody reads standard output any more")

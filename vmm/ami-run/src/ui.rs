@@ -75,6 +75,18 @@ pub(crate) fn passing(phase: &str, text: &str) {
     });
 }
 
+/// Bytes for people: three digits, and the unit.
+pub(crate) fn size(bytes: u64) -> String {
+    let (mut whole, mut rest, mut unit) = (bytes, 0, "bytes");
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if whole < 1024 {
+            break;
+        }
+        (rest, whole, unit) = (whole % 1024 * 10 / 1024, whole / 1024, larger);
+    }
+    if unit == "bytes" || whole >= 100 { format!("{whole} {unit}") } else { format!("{whole}.{rest} {unit}") }
+}
+
 /// A line that stands by itself.
 pub(crate) fn note(text: &str) {
     say(&clean(text));
@@ -172,6 +184,21 @@ pub(crate) fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        let cases = [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (200 << 20, "200 MiB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(size(bytes), text);
+        }
+        assert_eq!(size(u64::MAX), "16777215 TiB");
+    }
 
     #[test]
     fn control_characters_are_spelt_out() {

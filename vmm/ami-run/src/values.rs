@@ -1,5 +1,6 @@
 //! Values of options: from what was typed to a type that needs no second look.
 
+use ami_run_catalog::Behavior;
 use ami_run_image::{ImageBootMode, is_snapshot_id};
 use ami_run_models::trace::Kinds;
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ pub(crate) struct SnapshotFile {
 #[derive(Clone, Debug)]
 pub(crate) struct TraceTo {
     pub(crate) kinds: Kinds,
+    /// The kinds as they were typed.
+    pub(crate) names: String,
     pub(crate) file: PathBuf,
 }
 
@@ -97,6 +100,26 @@ pub(crate) fn boot_mode(text: &str) -> Result<ImageBootMode, String> {
     ImageBootMode::from_ec2(text).ok_or_else(|| format!("give {}", ImageBootMode::NAMES.join(", ")))
 }
 
+/// A tag's value has at most 256 characters on EC2.
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    let count = text.chars().count();
+    match text {
+        "" => Err("a name has at least one character".to_owned()),
+        _ if count > 256 => Err(format!("a tag's value has 256 characters at most, and this {count}")),
+        _ if text.chars().any(char::is_control) => Err("a name has no control characters".to_owned()),
+        _ if text.starts_with("i-") => Err("what begins with i- is taken for an instance's id".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+pub(crate) fn behavior(text: &str) -> Result<Behavior, String> {
+    match text {
+        "stop" => Ok(Behavior::Stop),
+        "terminate" => Ok(Behavior::Terminate),
+        _ => Err("give stop or terminate".to_owned()),
+    }
+}
+
 /// An account's id has 12 digits, which people write in groups, too.
 pub(crate) fn account(text: &str) -> Result<String, String> {
     let id = text.replace('-', "");
@@ -109,7 +132,7 @@ pub(crate) fn account(text: &str) -> Result<String, String> {
 
 pub(crate) fn trace(text: &str) -> Result<TraceTo, String> {
     let (kinds, file) = named_file(text, "KIND[,KIND]=FILE, such as exits,pci=trace.txt")?;
-    Ok(TraceTo { kinds: kinds.parse()?, file })
+    Ok(TraceTo { kinds: kinds.parse()?, names: kinds.to_owned(), file })
 }
 
 fn named_file<'a>(text: &'a str, form: &str) -> Result<(&'a str, PathBuf), String> {

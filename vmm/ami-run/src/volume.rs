@@ -80,10 +80,7 @@ pub(crate) fn refused(path: &Path, cause: &StorageError) -> Failure {
 pub(crate) fn find(given: &Path) -> Result<PathBuf, Failure> {
     let id = given.to_str().filter(|id| is_volume_id(id));
     let (Some(id), Err(_)) = (id, given.symlink_metadata()) else { return Ok(given.to_owned()) };
-    let Some(instances) = state::folder(|name| std::env::var_os(name)).map(|state| state.join("instances"))
-    else {
-        return Err(nowhere(id, given));
-    };
+    let instances = state::folder()?.join("instances");
     let entries = std::fs::read_dir(&instances).into_iter().flatten().flatten();
     let files = entries.map(|instance| instance.path().join("volumes").join(id));
     files.into_iter().find(|file| file.symlink_metadata().is_ok()).ok_or_else(|| nowhere(id, &instances))

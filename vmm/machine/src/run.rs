@@ -137,8 +137,9 @@ impl Machine {
     }
 
     /// Runs until the guest has ended for good. The console is woken then.
-    pub fn run(self) -> Result<Exit, MachineError> {
-        let result = self.run_to_the_end();
+    /// `runs` is called once, when its vCPUs have begun.
+    pub fn run(self, runs: impl FnOnce()) -> Result<Exit, MachineError> {
+        let result = self.run_to_the_end(runs);
         if let Some(trace) = &self.spec.trace {
             trace.flush();
         }
@@ -146,12 +147,16 @@ impl Machine {
         result
     }
 
-    fn run_to_the_end(&self) -> Result<Exit, MachineError> {
+    fn run_to_the_end(&self, runs: impl FnOnce()) -> Result<Exit, MachineError> {
+        let mut runs = Some(runs);
         let mut last_fault: Option<Instant> = None;
         // What was asked for while the machine was built anew.
         let mut asked = VecDeque::new();
         loop {
             let running = self.start()?;
+            if let Some(runs) = runs.take() {
+                runs();
+            }
             let event = self.follow(&running, &mut asked);
             drop(running);
             match event {

@@ -106,7 +106,7 @@ fn wait_for(handle: &Handle, text: &str) -> String {
 fn a_guest_speaks_and_powers_itself_off() {
     let Some(machine) = machine(Code::default().say("hello\n").power_off(), 1) else { return };
     let handle = machine.handle();
-    assert!(matches!(machine.run().unwrap(), Exit::PoweredOff));
+    assert!(matches!(machine.run(|| ()).unwrap(), Exit::PoweredOff));
     assert_eq!(output(&handle), "hello\n");
 }
 
@@ -121,7 +121,7 @@ fn every_way_to_reset_starts_anew_with_clean_memory() {
             .halt();
         let Some(machine) = machine(code, 2) else { return };
         let handle = machine.handle();
-        let thread = std::thread::Builder::new().spawn(move || machine.run().unwrap()).unwrap();
+        let thread = std::thread::Builder::new().spawn(move || machine.run(|| ()).unwrap()).unwrap();
         let said = wait_for(&handle, "000");
         assert!(!said.contains('5'), "{said}");
         handle.stop();
@@ -135,7 +135,7 @@ fn a_second_triple_fault_ends_the_machine() {
     let code = Code::default().say("t").bytes(&[0x0f, 0x01, 0x1e, 0x00, 0x04, 0x0f, 0x0b]);
     let Some(machine) = machine(code, 1) else { return };
     let handle = machine.handle();
-    let exit = machine.run().unwrap();
+    let exit = machine.run(|| ()).unwrap();
     match exit {
         Exit::TripleFault => assert_eq!(output(&handle), "tt"),
         // A KVM that only emulates may not know how to shut a CPU down.
@@ -148,7 +148,7 @@ fn a_second_triple_fault_ends_the_machine() {
 fn eight_halted_cpus_stop_when_told() {
     let Some(machine) = machine(Code::default().say("z").halt(), 8) else { return };
     let handle = machine.handle();
-    let thread = std::thread::Builder::new().spawn(move || machine.run().unwrap()).unwrap();
+    let thread = std::thread::Builder::new().spawn(move || machine.run(|| ()).unwrap()).unwrap();
     wait_for(&handle, "z");
     assert!(!handle.press_power_button(), "nobody listens to the button");
     handle.stop();
@@ -163,7 +163,7 @@ fn input_reaches_the_guest() {
     ]);
     let Some(machine) = machine(code, 1) else { return };
     let handle = machine.handle();
-    let thread = std::thread::Builder::new().spawn(move || machine.run().unwrap()).unwrap();
+    let thread = std::thread::Builder::new().spawn(move || machine.run(|| ()).unwrap()).unwrap();
     wait_for(&handle, "r");
     assert_eq!(handle.console().send(b"HAL"), 3);
     wait_for(&handle, "IBM");
@@ -177,7 +177,7 @@ fn a_paused_guest_stands_still_and_goes_on() {
     let code = Code::default().bytes(&[0xba, 0xf8, 0x03, 0xb0, b'x', 0xee, 0xeb, 0xfd]);
     let Some(machine) = machine(code, 2) else { return };
     let handle = machine.handle();
-    let thread = std::thread::Builder::new().spawn(move || machine.run().unwrap()).unwrap();
+    let thread = std::thread::Builder::new().spawn(move || machine.run(|| ()).unwrap()).unwrap();
     for _ in 0..5 {
         wait_for(&handle, "xxx");
         assert!(handle.pause());
@@ -198,7 +198,7 @@ fn a_guest_that_resets_all_the_time_is_paused_too() {
     let code = Code::default().say("r").out8(0xcf9, 6).halt();
     let Some(machine) = machine(code, 2) else { return };
     let handle = machine.handle();
-    let thread = std::thread::Builder::new().spawn(move || machine.run().unwrap()).unwrap();
+    let thread = std::thread::Builder::new().spawn(move || machine.run(|| ()).unwrap()).unwrap();
     wait_for(&handle, "rr");
     for _ in 0..10 {
         assert!(handle.pause());
@@ -222,7 +222,7 @@ fn a_power_off_can_be_a_restart_once() {
         .power_off();
     let Some(machine) = machine(code, 1) else { return };
     let handle = machine.handle();
-    let thread = std::thread::Builder::new().spawn(move || machine.run().unwrap()).unwrap();
+    let thread = std::thread::Builder::new().spawn(move || machine.run(|| ()).unwrap()).unwrap();
     wait_for(&handle, "r");
     handle.restart_on_power_off(true);
     assert!(handle.press_power_button());

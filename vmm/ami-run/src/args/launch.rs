@@ -2,7 +2,9 @@
 
 use super::{Output, commands};
 use crate::exit;
+use crate::report::Wanted;
 use crate::values::{self, EscapeKey, Pattern, SnapshotFile, TraceTo};
+use ami_run_catalog::Behavior;
 use ami_run_image::{ImageBootMode, Interface};
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
@@ -142,6 +144,32 @@ pub(crate) struct Launch {
     #[arg(long, help_heading = "Machine")]
     pub(crate) force: bool,
 
+    /// Let the instance run by itself, and print its id when its machine runs
+    #[arg(short = 'd', long, help_heading = "Instance")]
+    pub(crate) detach: bool,
+
+    /// Its tag Name, by which commands find it as by its id
+    #[arg(long, value_name = "NAME", value_parser = values::name, help_heading = "Instance")]
+    pub(crate) name: Option<String>,
+
+    /// How many instances to launch, with -d: all or none
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(help_heading = "Instance")]
+    pub(crate) count: u32,
+
+    /// Terminate the instance when it ends, and keep nothing of it; --wait-for without -d implies it
+    #[arg(long, help_heading = "Instance")]
+    pub(crate) rm: bool,
+
+    /// Keep the instance, stopped, also after --wait-for
+    #[arg(long, conflicts_with = "rm", help_heading = "Instance")]
+    pub(crate) keep: bool,
+
+    /// What becomes of it when its guest powers off: stop or terminate
+    #[arg(long, value_name = "BEHAVIOR", value_parser = values::behavior, default_value = "stop")]
+    #[arg(help_heading = "Instance")]
+    pub(crate) instance_initiated_shutdown_behavior: Behavior,
+
     /// Write what the guest's console shows to this file, in the place of what it held
     #[arg(long, value_name = "FILE", help_heading = "Console")]
     pub(crate) console_log: Option<PathBuf>,
@@ -205,6 +233,17 @@ pub(crate) struct Launch {
     /// Show what a launch would do, and make nothing; needs no KVM
     #[arg(long, help_heading = "As on EC2")]
     pub(crate) dry_run: bool,
+}
+
+impl Launch {
+    /// Nothing is to be left of the instance.
+    pub(crate) fn removes(&self) -> bool {
+        self.rm || (!self.wait_for.is_empty() && !self.keep && !self.detach)
+    }
+
+    pub(crate) fn wanted(&self) -> Wanted<'_> {
+        Wanted { timeout: self.timeout, console_log: self.console_log.as_deref(), patterns: &self.wait_for }
+    }
 }
 
 #[cfg(test)]

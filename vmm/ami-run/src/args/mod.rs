@@ -6,23 +6,25 @@
 mod doctor;
 mod launch;
 mod lint;
+mod process;
 mod snapshot;
 mod volume;
 
 pub(crate) use doctor::Doctor;
 pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch, MAX_CPUS};
 pub(crate) use lint::Lint;
+pub(crate) use process::{PROCESS, Process};
 pub(crate) use snapshot::SnapshotServe;
 pub(crate) use volume::{VolumeCreate, VolumeRebase, VolumeServe};
 
 use crate::exit::Code;
 use crate::failure::Failure;
-use crate::{alike, source, ui};
+use crate::{alike, source, state, ui};
 use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(crate) enum Command {
         /// The verb was left out, so the image may be a mistyped verb.
         bare: bool,
     },
+    /// The process of a detached instance.
+    Process(Box<Process>),
     Doctor(Doctor),
     Lint(Lint),
     SnapshotServe(SnapshotServe),
@@ -114,10 +118,41 @@ fn commands() -> String {
 /// Reads the command line.
 pub(crate) fn read() -> Result<Command, Refused> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    parse(&words)
+    let (folder, words) = global(&words)?;
+    if let Some(folder) = folder {
+        state::choose(folder);
+    }
+    parse(words)
+}
+
+/// The one global option, which stands before everything else.
+fn global(words: &[OsString]) -> Result<(Option<PathBuf>, &[OsString]), Refused> {
+    const NAME: &str = "--state-dir";
+    let named = words.first().and_then(|word| word.to_str()).unwrap_or_default();
+    let (folder, rest) = match (named.strip_prefix(NAME), words) {
+        (Some(""), [_, folder, rest @ ..]) => (PathBuf::from(folder), rest),
+        (Some(value), [_, rest @ ..]) if value.starts_with('=') => {
+            (PathBuf::from(value.trim_start_matches('=')), rest)
+        }
+        (Some(""), _) => (PathBuf::new(), words),
+        _ => return Ok((None, words)),
+    };
+    if folder.as_os_str().is_empty() {
+        let failure = Failure::new(Code::CommandLine, format!("{NAME} names no folder"));
+        return Err(Refused::NoSuchVerb(
+            failure.hint(format!("give {NAME} FOLDER, before the command or image")),
+        ));
+    }
+    Ok((Some(folder), rest))
 }
 
 fn parse(words: &[OsString]) -> Result<Command, Refused> {
+    if let Some((word, rest)) = words.split_first()
+        && word == PROCESS
+    {
+        let process = Process::try_parse_from(rest).map_err(Refused::Clap)?;
+        return Ok(Command::Process(Box::new(process)));
+    }
     if let Some((word, rest)) = words.split_first()
         && word == HELP
     {
@@ -206,7 +241,6 @@ pub(crate) enum Output {
 mod tests {
     use super::*;
     use clap::CommandFactory;
-    use std::path::PathBuf;
 
     fn typed(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()

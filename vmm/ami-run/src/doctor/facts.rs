@@ -77,7 +77,7 @@ pub(super) enum Trouble {
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) folder: Option<PathBuf>,
+    pub(super) folder: PathBuf,
     pub(super) nearest: Option<Nearest>,
 }
 
@@ -99,7 +99,6 @@ pub(super) struct Ring {
 
 impl Facts {
     pub(super) fn gather() -> Facts {
-        let variable = |name: &str| std::env::var_os(name);
         Facts {
             access: access::open().map(|()| kvm()),
             surroundings: Surroundings::look(),
@@ -108,7 +107,7 @@ impl Facts {
                 .map_err(|cause| failure("no SeaBIOS", &cause)),
             memory: memory(Path::new("/")),
             writes: writes(disks::top_folder()),
-            state: state(state::folder(variable)),
+            state: state(state::place()),
             io_uring: Ring {
                 trial: io_uring::IoUring::new(2).map(drop),
                 disabled: line(Path::new("/proc/sys/kernel/io_uring_disabled")),
@@ -194,18 +193,13 @@ fn kind_of_mount(mountinfo: &str, id: &str) -> Option<String> {
     behind.split(' ').next().map(str::to_owned)
 }
 
-fn state(folder: Option<PathBuf>) -> State {
-    // A relative name has no folders above it.
-    let folder = folder.map(|folder| std::path::absolute(&folder).unwrap_or(folder));
-    let nearest = folder.as_deref().and_then(|folder| {
-        let (path, found) =
-            folder.ancestors().find_map(|path| Some((path.to_owned(), fs::metadata(path).ok()?)))?;
-        Some(Nearest {
-            is_folder: found.is_dir(),
-            own: found.uid() == geteuid().as_raw(),
-            writable: rustix::fs::access(&path, Access::WRITE_OK | Access::EXEC_OK).is_ok(),
-            path,
-        })
+fn state(folder: PathBuf) -> State {
+    let above = folder.ancestors().find_map(|path| Some((path.to_owned(), fs::metadata(path).ok()?)));
+    let nearest = above.map(|(path, found)| Nearest {
+        is_folder: found.is_dir(),
+        own: found.uid() == geteuid().as_raw(),
+        writable: rustix::fs::access(&path, Access::WRITE_OK | Access::EXEC_OK).is_ok(),
+        path,
     });
     State { folder, nearest }
 }
@@ -257,14 +251,11 @@ mod tests {
     #[test]
     fn the_nearest_folder_above_is_looked_at() {
         let root = tempfile::tempdir().unwrap();
-        let found = state(Some(root.path().join("a/b"))).nearest.unwrap();
+        let found = state(root.path().join("a/b")).nearest.unwrap();
         assert_eq!(found.path, root.path());
         assert!(found.is_folder && found.own && found.writable);
         fs::write(root.path().join("a"), "").unwrap();
-        let found = state(Some(root.path().join("a/b"))).nearest.unwrap();
+        let found = state(root.path().join("a/b")).nearest.unwrap();
         assert!(found.path.ends_with("a") && !found.is_folder);
-        let relative = state(Some(PathBuf::from("."))); // The folder that tests run in.
-        assert_eq!(relative.nearest.unwrap().path, relative.folder.unwrap());
-        assert!(state(None).nearest.is_none());
     }
 }

@@ -105,27 +105,24 @@ fn amount(bytes: u64) -> String {
     if bytes < GIB { format!("{} MiB", bytes >> 20) } else { format!("{} GiB", bytes / GIB) }
 }
 
-/// Where instances will be kept. It is not made.
+/// Where instances are kept. It is not made.
 pub(super) fn state_folder(state: &State) -> Check {
-    let tell =
-        |found: String| Check::new("state folder", Status::Information, format!("{found}; not used yet"));
-    let elsewhere = "set AMI_RUN_STATE_DIR to a folder of your own";
-    let Some(folder) = &state.folder else {
-        return tell("none: there is no home".to_owned()).remedy(elsewhere);
+    let name = state.folder.display();
+    let good = |found: String| Check::new("state folder", Status::Ok, found);
+    let bad = |found: String| {
+        Check::new("state folder", Status::Failed, found)
+            .remedy("set AMI_RUN_STATE_DIR to a folder of your own")
     };
-    let name = folder.display();
     match &state.nearest {
-        Some(nearest) if nearest.path == *folder => match obstacle(nearest, true) {
-            None => tell(format!("{name} is there")),
-            Some(why) => tell(format!("{name} {why}")).remedy(elsewhere),
+        Some(nearest) if nearest.path == state.folder => match obstacle(nearest, true) {
+            None => good(format!("{name} is there")),
+            Some(why) => bad(format!("{name} {why}")),
         },
         Some(nearest) => match obstacle(nearest, false) {
-            None => tell(format!("{name} can be made")),
-            Some(why) => {
-                tell(format!("{name} cannot be made: {} {why}", nearest.path.display())).remedy(elsewhere)
-            }
+            None => good(format!("{name} can be made")),
+            Some(why) => bad(format!("{name} cannot be made: {} {why}", nearest.path.display())),
         },
-        None => tell(format!("{name} cannot be made: no folder above it can be seen")).remedy(elsewhere),
+        None => bad(format!("{name} cannot be made: no folder above it can be seen")),
     }
 }
 
@@ -142,14 +139,16 @@ fn obstacle(nearest: &Nearest, itself: bool) -> Option<&'static str> {
     }
 }
 
-/// For later: disks are read and written without it today.
+/// Disks can do without it.
 pub(super) fn io_uring(ring: &Ring) -> Check {
     let found = match (&ring.trial, ring.disabled.as_deref()) {
-        (Ok(()), _) => "usable; not used yet".to_owned(),
+        (Ok(()), _) => "usable".to_owned(),
         (Err(cause), Some(setting @ ("1" | "2"))) => {
-            format!("not usable: {cause} (kernel.io_uring_disabled is {setting}); not used yet")
+            format!(
+                "not usable: {cause} (kernel.io_uring_disabled is {setting}); disks are slower without it"
+            )
         }
-        (Err(cause), _) => format!("not usable: {cause}; not used yet"),
+        (Err(cause), _) => format!("not usable: {cause}; disks are slower without it"),
     };
     Check::new("io_uring", Status::Information, found)
 }

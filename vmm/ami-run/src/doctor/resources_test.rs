@@ -81,29 +81,39 @@ fn disk_space_fails_where_a_volume_cannot_be_written() {
 }
 
 #[test]
-fn the_state_folder_never_stops_a_launch() {
+fn a_state_folder_that_cannot_be_used_stops_every_launch() {
     let state = |nearest: &str, is_folder, own, writable| State {
-        folder: Some(PathBuf::from("/u/s")),
+        folder: PathBuf::from("/u/s"),
         nearest: Some(Nearest { path: PathBuf::from(nearest), is_folder, own, writable }),
     };
     let cases = [
-        (state("/u/s", true, true, true), "/u/s is there;", None),
-        (state("/u/s", true, false, true), "belongs to another user", Some("AMI_RUN_STATE_DIR")),
-        (state("/u/s", false, true, true), "is not a folder", Some("AMI_RUN_STATE_DIR")),
+        (state("/u/s", true, true, true), Status::Ok, "/u/s is there", None),
+        (
+            state("/u/s", true, false, true),
+            Status::Failed,
+            "belongs to another user",
+            Some("AMI_RUN_STATE_DIR"),
+        ),
+        (state("/u/s", false, true, true), Status::Failed, "is not a folder", Some("AMI_RUN_STATE_DIR")),
         // Whose the folder above is does not matter.
-        (state("/u", true, false, true), "can be made;", None),
-        (state("/u", true, false, false), "cannot be made: /u cannot be written to", Some("of your own")),
-        (State { folder: None, nearest: None }, "there is no home", Some("AMI_RUN_STATE_DIR")),
+        (state("/u", true, false, true), Status::Ok, "can be made", None),
+        (
+            state("/u", true, false, false),
+            Status::Failed,
+            "made: /u cannot be written to",
+            Some("of your own"),
+        ),
+        (State { folder: "/u/s".into(), nearest: None }, Status::Failed, "can be seen", Some("of your own")),
     ];
-    for (state, found, remedy) in cases {
-        assert_check(&state_folder(&state), Status::Information, found, remedy);
+    for (state, status, found, remedy) in cases {
+        assert_check(&state_folder(&state), status, found, remedy);
     }
 }
 
 #[test]
 fn io_uring_is_told_with_the_setting_that_forbids_it() {
     let of = |trial, disabled: Option<&str>| io_uring(&Ring { trial, disabled: disabled.map(str::to_owned) });
-    assert_check(&of(Ok(()), Some("0")), Status::Information, "usable; not used yet", None);
+    assert_check(&of(Ok(()), Some("0")), Status::Information, "usable", None);
     let denied = of(Err(error(libc::EPERM)), Some("2"));
     assert_check(&denied, Status::Information, "(kernel.io_uring_disabled is 2)", None);
     // A container's system call filter says the same without the setting.
@@ -111,7 +121,7 @@ fn io_uring_is_told_with_the_setting_that_forbids_it() {
     assert_check(
         &filtered,
         Status::Information,
-        "not usable: Operation not permitted (os error 1); not",
+        "not usable: Operation not permitted (os error 1); disks",
         None,
     );
     assert_check(&of(Err(error(libc::ENOSYS)), None), Status::Information, "not usable: ", None);

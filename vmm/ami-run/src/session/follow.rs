@@ -5,7 +5,9 @@ use super::panic_line::PanicLine;
 use super::server::Server;
 use super::{Asked, Setup, signals};
 use crate::console::{Command, Screen, terminal};
+use crate::parent::Message;
 use crate::ui;
+use ami_run_catalog::State;
 use ami_run_machine::{Handle, Taken};
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps as _};
 use std::collections::BTreeMap;
@@ -24,12 +26,15 @@ const INPUT: u32 = 3;
 const SCREEN: u32 = 4;
 const LISTENER: u32 = 5;
 const CLIENT: u32 = 6;
+const RUNS: u32 = 7;
 
 const STDIN: RawFd = 0;
 
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) handle: Handle,
+    /// The machine's vCPUs have begun.
+    runs: Arc<EventFd>,
     ended: Arc<EventFd>,
     is_ended: bool,
     pub(super) setup: Setup,
@@ -44,10 +49,15 @@ pub(super) struct Session {
 type Wanted = BTreeMap<RawFd, (u32, EventSet)>;
 
 impl Session {
-    pub(super) fn new(handle: Handle, ended: Arc<EventFd>, setup: Setup, server: Server) -> Session {
+    pub(super) fn new(
+        handle: Handle,
+        [runs, ended]: [Arc<EventFd>; 2],
+        setup: Setup,
+        server: Server,
+    ) -> Session {
         let course = Course::new(setup.timeout, setup.stop_timeout);
         let panic_line = PanicLine::default();
-        Session { handle, ended, is_ended: false, setup, server, course, asked: None, panic_line }
+        Session { handle, runs, ended, is_ended: false, setup, server, course, asked: None, panic_line }
     }
 
     /// Serves all events until the machine has ended, or had its time to.
@@ -76,6 +86,8 @@ impl Session {
 
     /// Takes what the guest still said, and looks a last time for what is waited for.
     pub(super) fn last_words(&mut self) {
+        // It may have run for so short a time that nobody has looked.
+        self.runs_event();
         self.console_event();
         self.look(Instant::now(), true);
     }
@@ -97,6 +109,7 @@ impl Session {
         let mut wanted = Wanted::from([
             (self.setup.signals.fd(), (SIGNALS, EventSet::IN)),
             (self.handle.console().event().as_raw_fd(), (CONSOLE, EventSet::IN)),
+            (self.runs.as_raw_fd(), (RUNS, EventSet::IN)),
             (self.ended.as_raw_fd(), (ENDED, EventSet::IN)),
         ]);
         if self.setup.input.wants_event() {
@@ -147,6 +160,22 @@ impl Session {
     /// Gives the guest what clients have typed.
     fn offer(&mut self) {
         self.server.offer(|typed| self.handle.console().send(typed));
+    }
+
+    /// The machine runs: that is written down, and told to who waits for it.
+    fn runs_event(&mut self) {
+        if self.runs.read().is_err() {
+            return;
+        }
+        let instance = &mut self.setup.instance;
+        if instance.record().state == State::Pending
+            && let Err(cause) = instance.enter(State::Running, None)
+        {
+            log::warn!("the record does not say that the instance runs: {cause}");
+        }
+        if let Some(parent) = &self.setup.parent {
+            parent.tell(&Message::Running);
+        }
     }
 
     /// Looks for what is waited for, if it is time to (or the last time).
@@ -324,6 +353,7 @@ impl MutEventSubscriber for Session {
         match events.data() {
             SIGNALS => self.signal_event(now),
             CONSOLE => self.console_event(),
+            RUNS => self.runs_event(),
             ENDED => self.is_ended = true,
             INPUT => {
                 let commands = self.setup.input.read(&|bytes| self.handle.console().send(bytes));

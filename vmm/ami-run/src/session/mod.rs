@@ -40,7 +40,7 @@ pub(crate) struct Setup {
     pub(crate) transcript: Transcript,
     pub(crate) timeout: Option<Instant>,
     pub(crate) stop_timeout: Duration,
-    /// What runs, in the state running.
+    /// What runs: pending, and running as soon as it does.
     pub(crate) instance: Held,
     /// Where verbs ask.
     pub(crate) control: UnixListener,
@@ -87,10 +87,11 @@ pub(crate) struct Ended {
 /// Runs the machine to its end; gives the instance back as the verbs have left it.
 pub(crate) fn run(machine: Machine, setup: Setup) -> io::Result<(Ended, Held)> {
     let started = Instant::now();
-    let ended = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
+    let event = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map(Arc::new);
+    let (runs, ended) = (event()?, event()?);
     let server = Server::new(setup.control.try_clone()?);
-    let session = Session::new(machine.handle(), Arc::clone(&ended), setup, server);
-    let thread = start(machine, ended)?;
+    let session = Session::new(machine.handle(), [Arc::clone(&runs), Arc::clone(&ended)], setup, server);
+    let thread = start(machine, runs, ended)?;
     let mut session = session.follow().map_err(|cause| io::Error::other(cause.to_string()))?;
     let seconds = started.elapsed().as_secs_f64();
     session.last_words();
@@ -109,21 +110,25 @@ pub(crate) fn run(machine: Machine, setup: Setup) -> io::Result<(Ended, Held)> {
     Ok((ended, setup.instance))
 }
 
-/// Tells the main thread that the machine's thread is at its end, also when it panics.
+/// Tells the main thread something when it is dropped: that the machine's thread is at its end, also when it panics.
 struct Tell(Arc<EventFd>);
 
 impl Drop for Tell {
     fn drop(&mut self) {
         if let Err(cause) = self.0.write(1) {
-            log::error!("the machine's end cannot be told: {cause}");
+            log::error!("the main thread cannot be told: {cause}");
         }
     }
 }
 
-fn start(machine: Machine, ended: Arc<EventFd>) -> io::Result<JoinHandle<Result<Exit, MachineError>>> {
+fn start(
+    machine: Machine,
+    runs: Arc<EventFd>,
+    ended: Arc<EventFd>,
+) -> io::Result<JoinHandle<Result<Exit, MachineError>>> {
     thread::Builder::new().name("machine".to_owned()).spawn(move || {
         let _tell = Tell(ended);
-        machine.run()
+        machine.run(|| drop(Tell(runs)))
     })
 }
 

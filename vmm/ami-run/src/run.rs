@@ -1,0 +1,225 @@
+//! One run of an instance's machine, from its record to its end: the one form of it that a launch in the foreground,
+//! a detached process and a start share.
+
+use crate::bases::Bases;
+use crate::console::{ConsoleLog, Input, Screen, Transcript};
+use crate::disks::{self, Disks};
+use crate::exit::Code;
+use crate::failure::Failure;
+use crate::parent::Parent;
+use crate::report::machine_failure;
+use crate::session::{self, Asked, Cause, Ended, Last, Setup, Signals};
+use crate::state::catalog_failure;
+use crate::ui;
+use crate::values::Pattern;
+use ami_run_catalog::{
+    Behavior, CatalogError, Held, InstanceRecord, Start, State, StateReason, control, ids,
+};
+use ami_run_firmware::board::Identity;
+use ami_run_firmware::{direct, find};
+use ami_run_machine::{Boot, Exit, Machine, Spec};
+use ami_run_models::trace::Trace;
+use std::fs::File;
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Who sees and steers the run, and what it waits for. What runs stands in the instance's record.
+#[derive(Debug)]
+pub(crate) struct Face {
+    pub(crate) signals: Signals,
+    pub(crate) input: Input,
+    /// None: the console goes to the logs only.
+    pub(crate) screen: Option<Screen>,
+    pub(crate) log: Option<File>,
+    pub(crate) trace: Option<Trace>,
+    pub(crate) wait_for: Vec<Pattern>,
+    pub(crate) timeout: Option<Instant>,
+    /// The command that started a detached instance.
+    pub(crate) parent: Option<Parent>,
+}
+
+/// What became of the instance.
+#[derive(Debug)]
+pub(crate) struct After {
+    pub(crate) id: String,
+    pub(crate) state: State,
+    /// What a stopped one holds on disk.
+    holds: u64,
+    /// Volumes that stay without it.
+    kept: Vec<(String, PathBuf)>,
+}
+
+impl After {
+    /// Says what is there now, and what can be done with it.
+    pub(crate) fn tell(&self) {
+        let id = &self.id;
+        if self.state == State::Stopped {
+            let holds = ui::size(self.holds);
+            ui::status(
+                "kept",
+                &format!(
+                    "{id} is stopped and holds {holds}: `ami-run start {id}` or `ami-run terminate {id}`"
+                ),
+            );
+        }
+        for (volume, file) in &self.kept {
+            ui::status("kept", &format!("volume {volume} in {}", file.display()));
+        }
+    }
+}
+
+/// What runs first, read before anything is made.
+pub(crate) fn boot(start: &Start) -> Result<Boot, Failure> {
+    match start {
+        Start::Firmware(explicit) => match find::seabios(explicit.as_deref()) {
+            Ok(firmware) => {
+                log::info!("firmware: {}", firmware.path.display());
+                Ok(Boot::Firmware(firmware.bytes))
+            }
+            Err(cause) => {
+                Err(Failure::new(Code::Host, "there is no firmware to start the image with").because(&cause))
+            }
+        },
+        Start::Kernel { kernel, initrd, command_line } => {
+            match direct::open(kernel, initrd.as_deref(), command_line) {
+                Ok(kernel) => Ok(Boot::Kernel(Box::new(kernel))),
+                Err(cause) => {
+                    let message = format!("cannot start the kernel {}", kernel.display());
+                    Err(Failure::new(Code::Refused, message).because(&cause))
+                }
+            }
+        }
+    }
+}
+
+/// Runs the machine of a pending instance to its end. An instance that has never run and cannot is gone then; one that
+/// has is stopped.
+pub(crate) fn run(
+    held: Held,
+    boot: Boot,
+    bases: &mut Bases,
+    mut face: Face,
+) -> Result<(Ended, After), Failure> {
+    let Prepared { machine, disks, control, console_log } = match prepare(&held, boot, bases, &mut face) {
+        Ok(prepared) => prepared,
+        Err(failure) => return Err(give_up(held, failure)),
+    };
+    let setup = Setup {
+        signals: face.signals,
+        input: face.input,
+        screen: face.screen,
+        log: face.log,
+        transcript: Transcript::new(face.wait_for),
+        timeout: face.timeout,
+        stop_timeout: Duration::from_secs(held.record().own.stop_timeout),
+        instance: held,
+        control,
+        console_log,
+        holds: disks.nameless.clone(),
+        parent: face.parent,
+    };
+    let (ended, held) =
+        session::run(machine, setup).map_err(|cause| io_failure("follow the machine", &cause))?;
+    let kept = disks.keep();
+    // Closed before the instance can be started again.
+    drop(disks);
+    let after = dispose(held, &ended).map_err(|cause| catalog_failure(&cause));
+    kept.and(after).map(|after| (ended, after))
+}
+
+struct Prepared {
+    machine: Machine,
+    disks: Disks,
+    control: UnixListener,
+    console_log: ConsoleLog,
+}
+
+/// Everything up to the machine's first instruction.
+fn prepare(held: &Held, boot: Boot, bases: &mut Bases, face: &mut Face) -> Result<Prepared, Failure> {
+    let disks = disks::open(held, bases)?;
+    let record = held.record();
+    let spec = Spec {
+        identity: identity(record)?,
+        cpus: record.cpu_options.core_count.saturating_mul(record.cpu_options.threads_per_core),
+        memory: record.own.memory_mib << 20,
+        disks: disks.all.clone(),
+        boot,
+        trace: face.trace.take().map(Arc::new),
+        // Who waits for something is better served by the first fault than by a guest that starts over.
+        fail_on_triple_fault: !face.wait_for.is_empty(),
+    };
+    let machine = Machine::new(spec).map_err(|cause| machine_failure(&cause))?;
+    let control = control::listen(held.folder())
+        .map_err(|cause| io_failure("make the instance's control socket", &cause))?;
+    let console_log = ConsoleLog::create(held.folder())
+        .map_err(|cause| io_failure("write the instance's console log", &cause))?;
+    Ok(Prepared { machine, disks, control, console_log })
+}
+
+fn identity(record: &InstanceRecord) -> Result<Identity, Failure> {
+    let uuid = u128::from_str_radix(&record.own.uuid, 16).map_err(|cause| {
+        Failure::new(Code::Refused, format!("the record of {} is damaged: its UUID", record.instance_id))
+            .because(&cause)
+    })?;
+    let generation = ids::random().map_err(|cause| catalog_failure(&cause))?;
+    Ok(Identity {
+        instance_id: record.instance_id.clone(),
+        instance_type: record.instance_type.clone(),
+        uuid: uuid.to_be_bytes(),
+        generation,
+    })
+}
+
+/// The instance does not run. What was never there goes, what was there is stopped.
+pub(crate) fn give_up(mut held: Held, failure: Failure) -> Failure {
+    let put_right = if held.record().own.has_run {
+        held.enter(State::Stopped, Some(StateReason::failure(&failure.line())))
+    } else {
+        held.remove(StateReason::failure(&failure.line())).map(drop)
+    };
+    if let Err(cause) = put_right {
+        log::warn!("{}", catalog_failure(&cause).line());
+    }
+    failure
+}
+
+/// What becomes of an instance whose machine has ended, as on EC2.
+fn dispose(mut held: Held, ended: &Ended) -> Result<After, CatalogError> {
+    let own = &held.record().own;
+    let by_guest = ended.cause.is_none() && matches!(ended.last, Last::Exit(Exit::PoweredOff));
+    let goes = ended.asked == Some(Asked::Terminate)
+        || own.remove
+        || (by_guest && own.shutdown_behavior == Behavior::Terminate);
+    let leaves_nothing = own.remove && own.foreground;
+    let id = held.record().instance_id.clone();
+    let reason = reason(ended, by_guest);
+    if !goes {
+        held.enter(State::Stopped, Some(reason))?;
+        return Ok(After { id, state: State::Stopped, holds: held.holds(), kept: Vec::new() });
+    }
+    let terminated = if leaves_nothing { held.remove(reason)? } else { held.terminate(reason)? };
+    Ok(After { id, state: State::Terminated, holds: 0, kept: terminated.kept })
+}
+
+fn reason(ended: &Ended, by_guest: bool) -> StateReason {
+    match (ended.cause, &ended.last) {
+        _ if by_guest => StateReason::by_instance(),
+        (Some(Cause::KernelPanic), _) => StateReason::failure(ended.panic.as_deref().unwrap_or_default()),
+        (Some(_), _) => StateReason::by_user(),
+        (None, Last::Exit(Exit::TripleFault)) => {
+            StateReason::failure("a triple fault shut the guest's CPU down")
+        }
+        (None, Last::Exit(Exit::Emulation(what))) => {
+            StateReason::failure(&format!("KVM cannot run an instruction of the guest: {what}"))
+        }
+        (None, Last::Failed(cause)) => StateReason::failure(&machine_failure(cause).line()),
+        (None, _) => StateReason::failure("the machine ended by a bug in ami-run"),
+    }
+}
+
+pub(crate) fn io_failure(what: &str, cause: &io::Error) -> Failure {
+    Failure::new(Code::Host, format!("cannot {what}")).because(cause)
+}
