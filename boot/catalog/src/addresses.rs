@@ -44,6 +44,7 @@ pub(crate) fn claim(state: &Path, subnet: Subnet, id: &str) -> Result<Ipv4Addr, 
         return Ok(address);
     }
     reclaim(state)?;
+    // EC2's words: aws/amazon-vpc-cni-k8s pull request 1773.
     first_free(&folder, subnet, id)?.ok_or_else(|| {
         CatalogError::refused(
             "InsufficientFreeAddressesInSubnet",

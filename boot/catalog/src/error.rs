@@ -58,17 +58,20 @@ impl CatalogError {
 
     /// It is no id, and no instance has that name.
     pub(crate) fn malformed(given: &str) -> CatalogError {
+        // EC2's words: ClusterLabs/cluster-glue pull request 29.
         CatalogError::refused("InvalidInstanceID.Malformed", format!("Invalid id: \"{given}\""))
             .hint("no instance has this name: `ami-run ls` lists them")
     }
 
     /// EC2 has no instance of this id.
     pub(crate) fn not_found(id: &str) -> CatalogError {
+        // EC2's words: boto/boto3 issue 567.
         CatalogError::refused("InvalidInstanceID.NotFound", format!("The instance ID '{id}' does not exist"))
     }
 
     /// `verb`: "started", "stopped".
     pub(crate) fn incorrect_state(id: &str, state: State, verb: &str) -> CatalogError {
+        // EC2's words: canonical/ubuntu-pro-client pull request 1697.
         let message = format!("The instance '{id}' is not in a state from which it can be {verb}.");
         CatalogError::Refused {
             code: "IncorrectInstanceState",

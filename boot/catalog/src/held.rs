@@ -124,9 +124,9 @@ impl Held {
         self.end(reason)
     }
 
-    /// The same, and nothing stays.
-    pub fn remove(mut self, reason: StateReason) -> Result<Terminated, CatalogError> {
-        let terminated = self.end(reason)?;
+    /// The same, and nothing stays that could tell of it.
+    pub fn remove(mut self) -> Result<Terminated, CatalogError> {
+        let terminated = self.end(StateReason::by_user())?;
         self.remove_folder()?;
         Ok(terminated)
     }

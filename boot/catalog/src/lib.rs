@@ -19,6 +19,7 @@
 )]
 
 mod addresses;
+mod attach;
 mod catalog;
 pub mod control;
 mod error;
@@ -30,6 +31,7 @@ mod lock;
 mod modify;
 mod new;
 mod record;
+mod resize;
 mod settle;
 mod state;
 mod store;
@@ -47,7 +49,8 @@ pub use record::{
     Attachment, Behavior, CpuOptions, InstanceMapping, InstanceRecord, InstanceStoreDisk, Launch,
     NetworkInterface, Placement, Reservation, Start, VolumeOrigin, VolumeRecord,
 };
+pub use resize::VolumeModification;
 pub use state::{State, StateReason, Transition};
 pub use sweep::Swept;
 pub use verbs::{Step, check_reboot, check_start, check_stop, check_terminate};
-pub use volumes::{DescribedVolume, VolumeAttachment, VolumeFile, VolumeModification};
+pub use volumes::{DescribedVolume, VolumeAttachment, VolumeFile};

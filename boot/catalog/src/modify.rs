@@ -3,7 +3,7 @@
 use crate::catalog::Catalog;
 use crate::error::CatalogError;
 use crate::held::{Held, Terminated};
-use crate::record::{Behavior, InstanceRecord};
+use crate::record::{Behavior, InstanceRecord, InstanceStoreDisk};
 use crate::state::{State, StateReason};
 use ami_run_image::InstanceType;
 
@@ -49,6 +49,7 @@ impl Catalog {
 fn stopped(record: &InstanceRecord) -> Result<(), CatalogError> {
     match record.state {
         State::Stopped => Ok(()),
+        // EC2's words: output of the AWS CLI, for ModifyInstanceAttribute.
         state => Err(CatalogError::refused(
             "IncorrectInstanceState",
             format!("The instance '{}' is not in the 'stopped' state.", record.instance_id),
@@ -60,15 +61,15 @@ fn stopped(record: &InstanceRecord) -> Result<(), CatalogError> {
 fn apply(record: &mut InstanceRecord, change: &Change) -> Result<(), CatalogError> {
     if let Some(name) = &change.instance_type {
         let kind = InstanceType::find(name).ok_or_else(|| {
-            CatalogError::refused(
-                "InvalidParameterValue",
-                format!("Invalid value '{name}' for InstanceType."),
-            )
+            // EC2's words: getmoto/moto issue 1695.
+            let message = format!("Invalid value '{name}' for InstanceType.");
+            CatalogError::refused("InvalidParameterValue", message)
         })?;
         fits(record, &kind)?;
         record.instance_type.clone_from(name);
         record.cpu_options.core_count = kind.vcpus;
         record.own.memory_mib = kind.memory_mib;
+        record.own.instance_store = instance_store(record, &kind);
     }
     if let Some(cpus) = change.cpus {
         record.cpu_options.core_count = cpus;
@@ -88,6 +89,20 @@ fn apply(record: &mut InstanceRecord, change: &Change) -> Result<(), CatalogErro
         mapping.ebs.delete_on_termination = *delete;
     }
     Ok(())
+}
+
+/// What the type has: NVMe disks whether they were mapped or not, others only if they were.
+fn instance_store(record: &InstanceRecord, kind: &InstanceType) -> Vec<InstanceStoreDisk> {
+    let Some(store) = kind.store else { return Vec::new() };
+    let known = &record.own.instance_store;
+    let disk = |number: u32| {
+        let virtual_name = format!("ephemeral{number}");
+        let mapped = known.iter().find(|disk| disk.virtual_name == virtual_name);
+        let device_name = mapped.and_then(|disk| disk.device_name.clone());
+        let nvme = record.own.volumes.values().all(|volume| volume.nvme);
+        InstanceStoreDisk { virtual_name, device_name, size_gib: store.gib(), nvme }
+    };
+    (0..store.count).map(disk).filter(|disk| kind.nvme || disk.device_name.is_some()).collect()
 }
 
 /// Whether an instance can be of this type.

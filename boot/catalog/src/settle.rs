@@ -62,8 +62,8 @@ pub(crate) fn settle(catalog: &Catalog, mut held: Held) -> Result<Option<Held>, 
             held.enter(State::Stopped, Some(reason))?;
         }
         Some(Fate::Terminated(reason)) => drop(held.end(reason)?),
-        Some(Fate::Removed(reason)) => {
-            held.remove(reason)?;
+        Some(Fate::Removed(_)) => {
+            held.remove()?;
             return Ok(None);
         }
     }

@@ -1,7 +1,7 @@
 //! What a verb makes of each state: to do, done already, or refused with EC2's error.
 
 use crate::error::CatalogError;
-use crate::record::InstanceRecord;
+use crate::record::{InstanceRecord, Start};
 use crate::state::State;
 
 /// What is left of a verb that is not refused.
@@ -15,15 +15,32 @@ pub enum Step {
 /// StartInstances.
 pub fn check_start(record: &InstanceRecord) -> Result<Step, CatalogError> {
     match record.state {
-        State::Stopped => Ok(Step::Do),
+        State::Stopped => check_root(record).map(|()| Step::Do),
         State::Pending | State::Running => Ok(Step::Done),
         State::ShuttingDown | State::Terminated | State::Stopping => refuse(record, "started"),
     }
 }
 
+/// Whether there is something that it could start from.
+fn check_root(record: &InstanceRecord) -> Result<(), CatalogError> {
+    let root = &record.root_device_name;
+    let has_root = record.block_device_mappings.iter().any(|mapping| mapping.device_name == *root);
+    if has_root || matches!(record.own.start, Start::Kernel { .. }) {
+        return Ok(());
+    }
+    // EC2's words: VM Import/Export's user guide, "Troubleshooting".
+    let id = &record.instance_id;
+    let message = format!(
+        "Invalid value '{id}' for instanceId. Instance does not have a volume attached at root ({root})"
+    );
+    Err(CatalogError::refused("IncorrectInstanceState", message)
+        .hint(format!("`ami-run attach-volume {id} VOLUME --device {root}`")))
+}
+
 /// StopInstances.
 pub fn check_stop(record: &InstanceRecord) -> Result<Step, CatalogError> {
     if record.root_device_type == "instance-store" {
+        // EC2's words: mitchellh/vagrant-aws issue 193.
         let id = &record.instance_id;
         let message =
             format!("The instance '{id}' does not have an 'ebs' root device type and cannot be stopped.");
@@ -32,7 +49,15 @@ pub fn check_stop(record: &InstanceRecord) -> Result<Step, CatalogError> {
     match record.state {
         State::Running => Ok(Step::Do),
         State::Stopping | State::Stopped => Ok(Step::Done),
-        State::Pending | State::ShuttingDown | State::Terminated => refuse(record, "stopped"),
+        State::Pending => {
+            // EC2's words: flatcar/mantle pull request 315.
+            let id = &record.instance_id;
+            let message =
+                format!("Instance '{id}' cannot be stopped as it has never reached the 'running' state.");
+            Err(CatalogError::refused("IncorrectInstanceState", message)
+                .hint("wait until it runs, or `ami-run terminate` it"))
+        }
+        State::ShuttingDown | State::Terminated => refuse(record, "stopped"),
     }
 }
 

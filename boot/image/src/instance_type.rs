@@ -49,6 +49,14 @@ pub struct Store {
     pub gigabytes: u64,
 }
 
+impl Store {
+    /// Of each disk, cut to whole GiB.
+    #[must_use]
+    pub fn gib(self) -> u64 {
+        self.gigabytes.saturating_mul(1_000_000_000) >> 30
+    }
+}
+
 impl InstanceType {
     /// The type of this name.
     #[must_use]

@@ -42,6 +42,8 @@ pub use describe::{
 pub use error::ImageError;
 pub use ids::{is_image_id, is_snapshot_id};
 pub use instance_type::{Ena, Hypervisor, InstanceType, Store};
+pub use mappings::limits::volume_sizes;
+pub use mappings::merge::{is_device_name, is_same_device};
 pub use mappings::option::parse_mappings;
 pub use parse::parse;
 pub use plan::{InstanceStore, LaunchPlan, MetadataOptions, Request, plan};

@@ -192,7 +192,7 @@ fn instance_store(mappings: &[Mapping], instance_type: &InstanceType) -> Vec<Ins
     let disk = |number: u32| InstanceStore {
         device_name: mapped(number),
         virtual_name: format!("ephemeral{number}"),
-        size_gib: store.gigabytes.saturating_mul(1_000_000_000) >> 30,
+        size_gib: store.gib(),
     };
     (0..store.count).map(disk).filter(|disk| instance_type.nvme || disk.device_name.is_some()).collect()
 }

@@ -75,6 +75,12 @@ pub(crate) struct Performance {
     pub(crate) throughput: Option<u32>,
 }
 
+/// The least and the most GiB that a volume of this type has.
+#[must_use]
+pub fn volume_sizes(volume_type: &str) -> Option<(u32, u32)> {
+    VOLUME_TYPES.iter().find(|known| known.name == volume_type).map(|known| known.gib)
+}
+
 /// Checks all that does not depend on the size.
 pub(crate) fn performance(
     mapping: &Mapping,

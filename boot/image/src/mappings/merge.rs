@@ -222,13 +222,7 @@ fn name_of(mapping: &BlockDeviceMapping, own: &str) -> Result<String, Refusal> {
 
 /// EC2's device names for HVM instances, with or without `/dev/`; and whatever the image calls its root.
 fn check_name(name: &str, root: &str, own: &str) -> Result<(), Refusal> {
-    let known = match short(name).as_bytes() {
-        [b's', b'd', b'a', b'1' | b'2'] => true,
-        [b's', b'd', b'a'..=b'z'] | [b'x', b'v', b'd', b'a'..=b'z'] => true,
-        [b'x', b'v', b'd', b'b'..=b'd', b'a'..=b'z'] => true,
-        _ => name == root,
-    };
-    if known {
+    if is_device_name(name) || name == root {
         return Ok(());
     }
     // EC2's words: aws/aws-cli issue 1071.
@@ -240,14 +234,31 @@ fn check_name(name: &str, root: &str, own: &str) -> Result<(), Refusal> {
     Err(refusal.hint("names are /dev/sda1, /dev/sdb to /dev/sdz, and /dev/xvda to /dev/xvddz"))
 }
 
+/// EC2's device names for HVM instances, with or without `/dev/`.
+#[must_use]
+pub fn is_device_name(name: &str) -> bool {
+    matches!(
+        short(name).as_bytes(),
+        [b's', b'd', b'a', b'1' | b'2']
+            | [b's', b'd', b'a'..=b'z']
+            | [b'x', b'v', b'd', b'a'..=b'z']
+            | [b'x', b'v', b'd', b'b'..=b'd', b'a'..=b'z']
+    )
+}
+
+/// Two names are one device if they differ by `/dev/` only.
+#[must_use]
+pub fn is_same_device(one: &str, other: &str) -> bool {
+    short(one) == short(other)
+}
+
 fn short(name: &str) -> &str {
     name.strip_prefix("/dev/").unwrap_or(name)
 }
 
-/// Two names are one device if they differ by `/dev/` only.
 fn no_device_twice(merged: &[Mapping]) -> Result<(), Refusal> {
     for (index, mapping) in merged.iter().enumerate() {
-        let same = |other: &&Mapping| short(&other.device_name) == short(&mapping.device_name);
+        let same = |other: &&Mapping| is_same_device(&other.device_name, &mapping.device_name);
         if merged.iter().take(index).any(|other| same(&other)) {
             return Err(twice(&mapping.device_name, &mapping.own_place()));
         }
