@@ -33,6 +33,7 @@ mod source;
 mod state;
 mod ui;
 mod values;
+mod verbs;
 mod volume;
 
 use args::Command;
@@ -51,6 +52,19 @@ fn main() -> ExitCode {
         Ok(Command::VolumeCreate(args)) => volume::create(&args),
         Ok(Command::VolumeServe(args)) => serve::volume(&args),
         Ok(Command::VolumeRebase(args)) => volume::rebase(&args),
+        Ok(Command::VolumeResize(args)) => verbs::volume_resize(&args),
+        Ok(Command::VolumeLs(args)) => verbs::volume_ls(&args),
+        Ok(Command::VolumeRm(args)) => verbs::volume_rm(&args),
+        Ok(Command::AttachVolume(args)) => verbs::attach(&args),
+        Ok(Command::DetachVolume(args)) => verbs::detach(&args),
+        Ok(Command::Ls(args)) => verbs::ls(&args),
+        Ok(Command::Stop(args)) => verbs::stop(&args),
+        Ok(Command::Start(args)) => verbs::start(&args),
+        Ok(Command::Reboot(args)) => verbs::reboot(&args),
+        Ok(Command::Terminate(args)) => verbs::terminate(&args),
+        Ok(Command::Wait(args)) => verbs::wait(&args),
+        Ok(Command::Modify(args)) => verbs::modify(&args),
+        Ok(Command::Prune(args)) => verbs::prune(&args),
         Err(refused) => refused.tell(),
     };
     let code = std::panic::catch_unwind(run).unwrap_or(exit::Code::Bug);

@@ -6,7 +6,7 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use crate::session::{Signals, signal_name};
 use crate::snapshots::{self, Places};
-use crate::{bases, socket, ui, volume};
+use crate::{answer, bases, socket, ui, volume};
 use ami_run_image::{Image, is_snapshot_id};
 use ami_run_storage::Volume;
 use ami_run_storage::nbd::{Export, Server};
@@ -16,19 +16,12 @@ use std::path::{Path, PathBuf};
 
 /// Serves a snapshot, read-only.
 pub(crate) fn snapshot(args: &SnapshotServe) -> Code {
-    tell(open_snapshot(args).and_then(|export| serve(export, &args.snapshot, &args.socket)))
+    answer::ended(open_snapshot(args).and_then(|export| serve(export, &args.snapshot, &args.socket)))
 }
 
 /// Serves a kept volume.
 pub(crate) fn volume(args: &VolumeServe) -> Code {
-    tell(open_volume(args).and_then(|export| serve(export, &args.volume, &args.socket)))
-}
-
-fn tell(ended: Result<Code, Failure>) -> Code {
-    ended.unwrap_or_else(|failure| {
-        ui::failure(&failure);
-        failure.code
-    })
+    answer::ended(open_volume(args).and_then(|export| serve(export, &args.volume, &args.socket)))
 }
 
 fn open_snapshot(args: &SnapshotServe) -> Result<Export, Failure> {

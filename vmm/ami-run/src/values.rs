@@ -1,6 +1,6 @@
 //! Values of options: from what was typed to a type that needs no second look.
 
-use ami_run_catalog::Behavior;
+use ami_run_catalog::{Behavior, State};
 use ami_run_image::{ImageBootMode, is_snapshot_id};
 use ami_run_models::trace::Kinds;
 use std::path::PathBuf;
@@ -41,6 +41,13 @@ impl EscapeKey {
     pub(crate) fn name(self) -> String {
         format!("Ctrl-{}", char::from(self.0 | 0x40))
     }
+}
+
+/// `--delete-on-termination DEVICE=true|false`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeleteOnTermination {
+    pub(crate) device: String,
+    pub(crate) value: bool,
 }
 
 /// A size of memory in MiB.
@@ -112,14 +119,6 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
     }
 }
 
-pub(crate) fn behavior(text: &str) -> Result<Behavior, String> {
-    match text {
-        "stop" => Ok(Behavior::Stop),
-        "terminate" => Ok(Behavior::Terminate),
-        _ => Err("give stop or terminate".to_owned()),
-    }
-}
-
 /// An account's id has 12 digits, which people write in groups, too.
 pub(crate) fn account(text: &str) -> Result<String, String> {
     let id = text.replace('-', "");
@@ -133,6 +132,32 @@ pub(crate) fn account(text: &str) -> Result<String, String> {
 pub(crate) fn trace(text: &str) -> Result<TraceTo, String> {
     let (kinds, file) = named_file(text, "KIND[,KIND]=FILE, such as exits,pci=trace.txt")?;
     Ok(TraceTo { kinds: kinds.parse()?, names: kinds.to_owned(), file })
+}
+
+pub(crate) fn delete_on_termination(text: &str) -> Result<DeleteOnTermination, String> {
+    let parts = text.rsplit_once('=').map(|(device, value)| (device, value.parse()));
+    match parts {
+        Some((device, Ok(value))) if !device.is_empty() => {
+            Ok(DeleteOnTermination { device: device.to_owned(), value })
+        }
+        _ => Err("give DEVICE=true or DEVICE=false, such as /dev/sdf=true".to_owned()),
+    }
+}
+
+pub(crate) fn behavior(text: &str) -> Result<Behavior, String> {
+    match text {
+        "stop" => Ok(Behavior::Stop),
+        "terminate" => Ok(Behavior::Terminate),
+        _ => Err("give stop or terminate".to_owned()),
+    }
+}
+
+/// A state that instances stay in until something is done to them.
+pub(crate) fn lasting_state(text: &str) -> Result<State, String> {
+    let lasting = |state: &State| matches!(state, State::Running | State::Stopped | State::Terminated);
+    State::from_name(text)
+        .filter(lasting)
+        .ok_or_else(|| "the last word is a state: running, stopped or terminated".to_owned())
 }
 
 fn named_file<'a>(text: &'a str, form: &str) -> Result<(&'a str, PathBuf), String> {
@@ -227,6 +252,19 @@ mod tests {
         }
         assert_eq!(boot_mode("uefi"), Ok(ImageBootMode::Uefi));
         assert!(boot_mode("bios").unwrap_err().contains("uefi-preferred"));
+    }
+
+    #[test]
+    fn states_behaviors_and_devices_are_ec2_s() {
+        assert_eq!(lasting_state("stopped"), Ok(State::Stopped));
+        assert!(lasting_state("pending").is_err() && lasting_state("i-1").is_err());
+        assert_eq!(behavior("terminate"), Ok(Behavior::Terminate));
+        assert!(behavior("hibernate").is_err());
+        let given = delete_on_termination("/dev/sdf=true").unwrap();
+        assert_eq!((given.device.as_str(), given.value), ("/dev/sdf", true));
+        for bad in ["", "/dev/sdf", "=true", "/dev/sdf=yes", "/dev/sdf="] {
+            assert!(delete_on_termination(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::args::{VolumeCreate, VolumeRebase};
 use crate::disks::unusable;
 use crate::exit::Code;
 use crate::failure::Failure;
-use crate::{bases, state, ui};
+use crate::{answer, bases, state, ui};
 use ami_run_storage::{Base, StorageError, Volume};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ const GIB: u64 = 1 << 30;
 
 /// Makes one, and says so.
 pub(crate) fn create(args: &VolumeCreate) -> Code {
-    told(create_file(args).map(|text| ui::status("created", &text)))
+    answer::ended(create_file(args).map(|text| done("created", &text)))
 }
 
 /// Takes another disk file as what the volume stands on.
@@ -22,17 +22,12 @@ pub(crate) fn rebase(args: &VolumeRebase) -> Code {
         .map_err(|cause| unusable(&args.disk.display().to_string(), &cause))
         .and_then(|base| Volume::rebase(&args.file, &base).map_err(|cause| refused(&args.file, &cause)));
     let text = format!("{} stands on {}", args.file.display(), args.disk.display());
-    told(rebased.map(|()| ui::status("rebased", &text)))
+    answer::ended(rebased.map(|()| done("rebased", &text)))
 }
 
-fn told(ended: Result<(), Failure>) -> Code {
-    match ended {
-        Ok(()) => Code::Success,
-        Err(failure) => {
-            ui::failure(&failure);
-            failure.code
-        }
-    }
+fn done(what: &str, text: &str) -> Code {
+    ui::status(what, text);
+    Code::Success
 }
 
 fn create_file(args: &VolumeCreate) -> Result<String, Failure> {
@@ -76,38 +71,21 @@ pub(crate) fn refused(path: &Path, cause: &StorageError) -> Failure {
     }
 }
 
-/// The file of this name, or else that of a volume with this id in the state folder.
+/// The file of this name, or else that of the volume with this id.
 pub(crate) fn find(given: &Path) -> Result<PathBuf, Failure> {
-    let id = given.to_str().filter(|id| is_volume_id(id));
-    let (Some(id), Err(_)) = (id, given.symlink_metadata()) else { return Ok(given.to_owned()) };
-    let instances = state::folder()?.join("instances");
-    let entries = std::fs::read_dir(&instances).into_iter().flatten().flatten();
-    let files = entries.map(|instance| instance.path().join("volumes").join(id));
-    files.into_iter().find(|file| file.symlink_metadata().is_ok()).ok_or_else(|| nowhere(id, &instances))
+    let (Some(id), Err(_)) = (given.to_str().filter(|id| id.starts_with("vol-")), given.symlink_metadata())
+    else {
+        return Ok(given.to_owned());
+    };
+    let volumes = state::catalog()?.volumes().map_err(|cause| state::catalog_failure(&cause))?;
+    let found = volumes.into_iter().find(|volume| volume.volume_id == id);
+    found.and_then(|volume| volume.own.file).ok_or_else(|| unknown(id).hint("give the path of its file"))
 }
 
-fn nowhere(id: &str, place: &Path) -> Failure {
+/// EC2 has no volume of this id.
+pub(crate) fn unknown(id: &str) -> Failure {
     let message = format!("The volume '{id}' does not exist.");
-    Failure::new(Code::Refused, format!("there is no volume {id} in {}", place.display()))
+    Failure::new(Code::Refused, format!("{message} (InvalidVolume.NotFound)"))
         .ec2("InvalidVolume.NotFound", message)
-        .hint("give the path of its file")
-}
-
-/// It becomes a part of a path.
-fn is_volume_id(id: &str) -> bool {
-    let rest = id.strip_prefix("vol-").unwrap_or_default();
-    !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_volume_id;
-
-    #[test]
-    fn an_id_is_no_path() {
-        assert!(is_volume_id("vol-0123456789abcdef0"));
-        for not in ["vol-", "vol-../x", "vol-1/2", "data.vol", "snap-1", ""] {
-            assert!(!is_volume_id(not), "{not}");
-        }
-    }
+        .hint("`ami-run volume ls` lists them")
 }

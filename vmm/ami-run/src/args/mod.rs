@@ -4,6 +4,7 @@
 //! subcommands cannot keep that rule, so clap reads only what follows the verb.
 
 mod doctor;
+mod instances;
 mod launch;
 mod lint;
 mod process;
@@ -11,11 +12,14 @@ mod snapshot;
 mod volume;
 
 pub(crate) use doctor::Doctor;
+pub(crate) use instances::{Ls, Modify, Prune, Reboot, Start, Stop, Terminate, Wait};
 pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch, MAX_CPUS};
 pub(crate) use lint::Lint;
 pub(crate) use process::{PROCESS, Process};
 pub(crate) use snapshot::SnapshotServe;
-pub(crate) use volume::{VolumeCreate, VolumeRebase, VolumeServe};
+pub(crate) use volume::{
+    AttachVolume, DetachVolume, VolumeCreate, VolumeLs, VolumeRebase, VolumeResize, VolumeRm, VolumeServe,
+};
 
 use crate::exit::Code;
 use crate::failure::Failure;
@@ -42,6 +46,19 @@ pub(crate) enum Command {
     VolumeCreate(VolumeCreate),
     VolumeServe(VolumeServe),
     VolumeRebase(VolumeRebase),
+    VolumeResize(VolumeResize),
+    VolumeLs(VolumeLs),
+    VolumeRm(VolumeRm),
+    AttachVolume(AttachVolume),
+    DetachVolume(DetachVolume),
+    Ls(Ls),
+    Stop(Stop),
+    Start(Start),
+    Reboot(Reboot),
+    Terminate(Terminate),
+    Wait(Wait),
+    Modify(Modify),
+    Prune(Prune),
 }
 
 /// A command line that does nothing: a mistake, or help or version, which were asked for.
@@ -59,11 +76,61 @@ struct Verb {
     read: fn(&[OsString]) -> Result<Command, clap::Error>,
 }
 
-const VERBS: [Verb; 7] = [
+const VERBS: [Verb; 20] = [
     Verb {
         name: "launch",
         about: "Launch an image; this word may be left out",
         read: |words| launch(words, false),
+    },
+    Verb {
+        name: "ls",
+        about: "List the instances",
+        read: |words| Ls::try_parse_from(words).map(Command::Ls),
+    },
+    Verb {
+        name: "stop",
+        about: "Stop instances: their volumes are kept",
+        read: |words| Stop::try_parse_from(words).map(Command::Stop),
+    },
+    Verb {
+        name: "start",
+        about: "Start stopped instances",
+        read: |words| Start::try_parse_from(words).map(Command::Start),
+    },
+    Verb {
+        name: "reboot",
+        about: "Reboot running instances",
+        read: |words| Reboot::try_parse_from(words).map(Command::Reboot),
+    },
+    Verb {
+        name: "terminate",
+        about: "Terminate instances",
+        read: |words| Terminate::try_parse_from(words).map(Command::Terminate),
+    },
+    Verb {
+        name: "wait",
+        about: "Wait until instances run, are stopped or terminated",
+        read: |words| Wait::try_parse_from(words).map(Command::Wait),
+    },
+    Verb {
+        name: "modify",
+        about: "Change a stopped instance",
+        read: |words| Modify::try_parse_from(words).map(Command::Modify),
+    },
+    Verb {
+        name: "attach-volume",
+        about: "Attach a volume to a stopped instance",
+        read: |words| AttachVolume::try_parse_from(words).map(Command::AttachVolume),
+    },
+    Verb {
+        name: "detach-volume",
+        about: "Detach a volume from a stopped instance",
+        read: |words| DetachVolume::try_parse_from(words).map(Command::DetachVolume),
+    },
+    Verb {
+        name: "prune",
+        about: "Terminate all stopped instances",
+        read: |words| Prune::try_parse_from(words).map(Command::Prune),
     },
     Verb {
         name: "doctor",
@@ -94,6 +161,21 @@ const VERBS: [Verb; 7] = [
         name: "volume rebase",
         about: "Tell a volume which disk file it stands on",
         read: |words| VolumeRebase::try_parse_from(words).map(Command::VolumeRebase),
+    },
+    Verb {
+        name: "volume resize",
+        about: "Make a volume larger",
+        read: |words| VolumeResize::try_parse_from(words).map(Command::VolumeResize),
+    },
+    Verb {
+        name: "volume ls",
+        about: "List the volumes of instances, and those that none has",
+        read: |words| VolumeLs::try_parse_from(words).map(Command::VolumeLs),
+    },
+    Verb {
+        name: "volume rm",
+        about: "Delete volumes that no instance has",
+        read: |words| VolumeRm::try_parse_from(words).map(Command::VolumeRm),
     },
 ];
 
@@ -260,6 +342,19 @@ mod tests {
             VolumeCreate::command(),
             VolumeServe::command(),
             VolumeRebase::command(),
+            VolumeResize::command(),
+            VolumeLs::command(),
+            VolumeRm::command(),
+            AttachVolume::command(),
+            DetachVolume::command(),
+            Ls::command(),
+            Stop::command(),
+            Start::command(),
+            Reboot::command(),
+            Terminate::command(),
+            Wait::command(),
+            Modify::command(),
+            Prune::command(),
         ] {
             command.clone().debug_assert();
             for argument in command.get_arguments() {

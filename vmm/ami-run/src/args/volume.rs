@@ -1,5 +1,6 @@
-//! `volume create`, `volume serve` and `volume rebase`: their options.
+//! The verbs on volumes: their options.
 
+use super::Output;
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -92,4 +93,123 @@ pub(crate) struct VolumeRebase {
     /// The disk file
     #[arg(value_name = "DISKFILE")]
     pub(crate) disk: PathBuf,
+}
+
+const ATTACH: &str = "\
+Examples:
+  ami-run attach-volume web vol-0123456789abcdef0 --device /dev/sdf
+  ami-run attach-volume web data.vol --device /dev/sdg
+
+Exit codes:
+  0  it is attached
+  1  it is refused: the instance is not stopped, or the volume or the device is in use
+  2  command line
+  3  this computer can't: another command is at work on the instance
+";
+
+/// Attach a volume to a stopped instance, as EC2's AttachVolume does. The next start has it.
+#[derive(Parser, Debug)]
+#[command(name = "ami-run attach-volume", no_binary_name = true, max_term_width = 100, after_help = ATTACH)]
+pub(crate) struct AttachVolume {
+    /// By id, unique beginning of one, or name
+    #[arg(value_name = "INSTANCE")]
+    pub(crate) instance: String,
+
+    /// The id of a volume that no instance has, or the file of one that `ami-run volume create` made
+    #[arg(value_name = "VOL")]
+    pub(crate) volume: String,
+
+    /// The device name: /dev/sdf to /dev/sdp are for this
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: String,
+
+    /// What standard output is for; json has AttachVolume's shape
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+const DETACH: &str = "\
+Example:
+  ami-run detach-volume vol-0123456789abcdef0
+
+Exit codes:
+  0  no instance has it now
+  1  it is refused: its instance is not stopped, or it is the root volume
+  2  command line
+  3  this computer can't: another command is at work on the instance
+";
+
+/// Detach a volume from its stopped instance, as EC2's DetachVolume does. The volume stays.
+#[derive(Parser, Debug)]
+#[command(name = "ami-run detach-volume", no_binary_name = true, max_term_width = 100, after_help = DETACH)]
+pub(crate) struct DetachVolume {
+    /// The volume's id
+    #[arg(value_name = "VOL")]
+    pub(crate) volume: String,
+
+    /// What standard output is for; json has DetachVolume's shape
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+const RESIZE: &str = "\
+Examples:
+  ami-run volume resize vol-0123456789abcdef0 --size 20
+  ami-run volume resize data.vol --size 100
+
+Exit codes:
+  0  it has this size
+  1  it is refused: it would be smaller, or its instance is not stopped
+  2  command line
+  3  this computer can't: another process uses the volume, or its file cannot be written
+";
+
+/// Make a volume larger, as EC2's ModifyVolume does. What is on it must be told of it by the guest.
+#[derive(Parser, Debug)]
+#[command(name = "ami-run volume resize", no_binary_name = true, max_term_width = 100, after_help = RESIZE)]
+pub(crate) struct VolumeResize {
+    /// The id of a volume that no running instance has, or a volume's file
+    #[arg(value_name = "VOL")]
+    pub(crate) volume: String,
+
+    /// Its new size, up to 65536
+    #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub(crate) size: u32,
+
+    /// What standard output is for; json has ModifyVolume's shape
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+const VOLUME_LS: &str = "\
+Exit codes:
+  0  they are listed, or there are none
+  2  command line
+  3  this computer can't: the state folder cannot be read
+";
+
+/// List the volumes of instances and those that no instance has, as EC2's DescribeVolumes does.
+#[derive(Parser, Debug)]
+#[command(name = "ami-run volume ls", no_binary_name = true, max_term_width = 100, after_help = VOLUME_LS)]
+pub(crate) struct VolumeLs {
+    /// What standard output is for; json has DescribeVolumes' shape
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+const VOLUME_RM: &str = "\
+Exit codes:
+  0  they are deleted
+  1  one is refused: there is none of this id, or an instance has it
+  2  command line
+  3  this computer can't: the file cannot be removed
+";
+
+/// Delete volumes that no instance has, as EC2's DeleteVolume does, with all that is on them.
+#[derive(Parser, Debug)]
+#[command(name = "ami-run volume rm", no_binary_name = true, max_term_width = 100, after_help = VOLUME_RM)]
+pub(crate) struct VolumeRm {
+    /// The volume's id
+    #[arg(value_name = "VOL", required = true)]
+    pub(crate) volumes: Vec<String>,
 }
