@@ -14,6 +14,10 @@ mod doctor;
 mod ending;
 #[path = "cli/guest.rs"]
 mod guest;
+#[path = "cli/instances.rs"]
+mod instances;
+#[path = "cli/life.rs"]
+mod life;
 #[path = "cli/lint.rs"]
 mod lint;
 #[path = "cli/output.rs"]
@@ -24,6 +28,8 @@ mod plan;
 mod run;
 #[path = "cli/serve.rs"]
 mod serve;
+#[path = "cli/stopped.rs"]
+mod stopped;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "cli/volumes.rs"]

@@ -92,6 +92,10 @@ pub(crate) struct Start {
     #[arg(value_name = "INSTANCE", required = true)]
     pub(crate) instances: Vec<String>,
 
+    /// Start them though this computer's KVM only emulates kernels (slow, and they stop half-way)
+    #[arg(long)]
+    pub(crate) force: bool,
+
     /// What standard output is for; json has StartInstances' shape
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub(crate) output: Output,

@@ -8,6 +8,7 @@ use crate::{answer, instance};
 use ami_run_catalog::control::Action;
 use ami_run_catalog::{Catalog, InstanceRecord, State, Step, Transition, check_reboot, check_start};
 use serde::Serialize;
+use std::ffi::OsString;
 
 /// StartInstances' result.
 #[derive(Serialize)]
@@ -21,7 +22,8 @@ pub(crate) fn start(args: &Start) -> Code {
     run(|catalog| {
         let ids = resolve(catalog, &args.instances)?;
         let mut several = Several::new();
-        let changes: Vec<_> = ids.iter().filter_map(|id| several.take(start_one(catalog, id))).collect();
+        let changes: Vec<_> =
+            ids.iter().filter_map(|id| several.take(start_one(catalog, id, args.force))).collect();
         let page: Vec<_> = changes.iter().map(told).collect();
         let json = Starting { starting_instances: changes };
         Ok(answer::tell(args.output, &page.join("\n"), &json, several.code))
@@ -29,7 +31,7 @@ pub(crate) fn start(args: &Start) -> Code {
 }
 
 /// Until its machine runs.
-fn start_one(catalog: &Catalog, id: &str) -> Result<Transition, Failure> {
+fn start_one(catalog: &Catalog, id: &str, force: bool) -> Result<Transition, Failure> {
     let mut record = catalog.describe(id).map_err(refused)?;
     let instance_id = id.to_owned();
     let previous_state = record.state;
@@ -46,7 +48,8 @@ fn start_one(catalog: &Catalog, id: &str) -> Result<Transition, Failure> {
         // Another command may have been quicker.
         check_start(held.record()).map_err(refused)?;
         held.enter(State::Pending, None).map_err(refused)?;
-        instance::start(catalog, held)?;
+        let options: &[OsString] = if force { &["--force".into()] } else { &[] };
+        instance::spawn(catalog, held, options)?.running()?;
     }
     Ok(Transition { instance_id, current_state: State::Running, previous_state })
 }

@@ -1,0 +1,268 @@
+//! The verbs on instances with guests: each verb in each state, with EC2's error where the state is the wrong one,
+//! and the ways from one state to another.
+
+use crate::guest::Guest;
+use crate::life::Life;
+use crate::run::{Ended, end, has_kvm, read_until, run};
+use ami_run_catalog::{Held, State};
+use serde_json::{Value, json};
+use std::process::{Command, Stdio};
+
+/// Exit code, and what is said. None: this one waits for what the instance is doing.
+type Expected = Option<(i32, &'static str)>;
+
+const WRONG: Expected = Some((1, "(IncorrectInstanceState)"));
+const NOT_STOPPED: Expected = Some((1, "(IncorrectState)"));
+const NO_VOLUME: Expected = Some((1, "(InvalidVolume.NotFound)"));
+const IN_USE: Expected = Some((1, "(VolumeInUse)"));
+const NEVER: Expected = Some((1, "will not be "));
+const LATE: Expected = Some((5, "(--timeout)"));
+const YES: Expected = Some((0, ""));
+
+const fn says(text: &'static str) -> Expected {
+    Some((0, text))
+}
+
+/// Verbs and states, in the order of [`State::ALL`]: pending, running, shutting-down, terminated, stopping, stopped.
+/// `ID` stands for the instance, `VOL` for its root volume.
+const TABLE: [(&str, [Expected; 6]); 12] = [
+    (
+        "stop --force ID",
+        [WRONG, says("running → stopped"), WRONG, WRONG, says("stopping → stopped"), says("stopped already")],
+    ),
+    ("start --force ID", [None, says("running already"), WRONG, WRONG, WRONG, says("stopped → running")]),
+    ("reboot ID", [WRONG, says("rebooting"), WRONG, WRONG, WRONG, WRONG]),
+    (
+        "terminate --force ID",
+        [
+            None,
+            says("running → terminated"),
+            says("shutting-down → terminated"),
+            says("terminated already"),
+            says("stopping → terminated"),
+            says("stopped → terminated"),
+        ],
+    ),
+    ("modify ID --cpus 1", [WRONG, WRONG, WRONG, WRONG, WRONG, says("1 vCPUs")]),
+    (
+        "attach-volume ID data.volume --device /dev/sdf",
+        [NOT_STOPPED, NOT_STOPPED, NOT_STOPPED, NOT_STOPPED, NOT_STOPPED, says("attached to ID at /dev/sdf")],
+    ),
+    (
+        "detach-volume VOL",
+        [NOT_STOPPED, NOT_STOPPED, NOT_STOPPED, NO_VOLUME, NOT_STOPPED, Some((1, "(OperationNotPermitted)"))],
+    ),
+    (
+        "volume resize VOL --size 9",
+        [NOT_STOPPED, NOT_STOPPED, NOT_STOPPED, NO_VOLUME, NOT_STOPPED, says("→ 9 GiB")],
+    ),
+    ("volume rm VOL", [IN_USE, IN_USE, IN_USE, NO_VOLUME, IN_USE, IN_USE]),
+    ("wait ID running --timeout 0", [LATE, YES, NEVER, NEVER, LATE, LATE]),
+    ("wait ID stopped --timeout 0", [LATE, LATE, NEVER, NEVER, LATE, YES]),
+    ("wait ID terminated --timeout 0", [LATE, LATE, LATE, YES, LATE, LATE]),
+];
+
+/// An instance in a state.
+struct There {
+    id: String,
+    volume: String,
+    /// Of one that is pending: this process is the one that launches it.
+    _held: Option<Held>,
+}
+
+fn there(life: &Life, state: State) -> There {
+    let of = |id: String, held: Option<Held>| {
+        let volume = life.volume(&id, "/dev/xvda");
+        There { id, volume, _held: held }
+    };
+    let going = |verb: &[&str], name: &str| {
+        let going = of(life.launch(name, deaf(), &["--stop-timeout", "600"]), None);
+        let mut words = verb.to_vec();
+        words.push(&going.id);
+        let mut asking =
+            life.place.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        life.until(&going.id, state.name());
+        // The machine goes on without who has asked.
+        asking.kill().unwrap();
+        end(&mut asking);
+        going
+    };
+    match state {
+        State::Pending => {
+            let held = life.pending("pending");
+            of(held.record().instance_id.clone(), Some(held))
+        }
+        State::Running => of(life.launch("running", waiting(), &[]), None),
+        State::Stopping => going(&["stop", "--timeout", "600"], "stopping"),
+        State::ShuttingDown => going(&["terminate"], "shutting"),
+        State::Stopped | State::Terminated => {
+            let there = of(life.launch("stopped", waiting(), &[]), None);
+            let verb = if state == State::Stopped { "stop" } else { "terminate" };
+            life.done(&format!("{verb} {}", there.id));
+            there
+        }
+    }
+}
+
+fn waiting() -> Guest {
+    Guest::default().wait_for_button("up\r\n")
+}
+
+fn deaf() -> Guest {
+    Guest::default().ignore_button("up\r\n")
+}
+
+#[test]
+fn each_verb_in_each_state_does_what_ec2_does() {
+    if !has_kvm() {
+        return;
+    }
+    for (column, state) in State::ALL.into_iter().enumerate() {
+        let life = Life::new();
+        life.done("volume create data.volume --size 1");
+        let mut at = there(&life, state);
+        for (line, expected) in TABLE {
+            let Some((code, says)) = expected[column] else { continue };
+            let line = line.replace("ID", &at.id).replace("VOL", &at.volume);
+            let Ended { code: ended, out, err } = life.ended(&line.split(' ').collect::<Vec<_>>());
+            let said = format!("{out}{err}");
+            let wanted = says.replace("ID", &at.id);
+            assert!(ended == Some(code) && said.contains(&wanted), "{state}: {line}: {ended:?}: {said}");
+            if life.state(&at.id) != state.name() {
+                assert_eq!(code, 0, "{state}: {line}: refused, and changed something");
+                life.done(&format!("terminate --force {}", at.id));
+                at = there(&life, state);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_instance_is_stopped_started_rebooted_and_terminated() {
+    if !has_kvm() {
+        return;
+    }
+    let life = Life::new();
+    let id = life.launch("web", waiting(), &[]);
+    let address = life.instance(&id).unwrap()["PrivateIpAddress"].clone();
+    let change = |verb: &str, list: &str| {
+        let said = life.done(&format!("{verb} web --output json"));
+        let said: Value = serde_json::from_str(&said).unwrap();
+        let one = &said[list][0];
+        assert_eq!(one["InstanceId"], id, "{said}");
+        [&one["PreviousState"], &one["CurrentState"]].map(|state| state["Name"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(change("stop", "StoppingInstances"), ["running", "stopped"]);
+    assert_eq!(life.instance(&id).unwrap()["StateReason"]["Code"], "Client.UserInitiatedShutdown");
+    assert_eq!(change("start --force", "StartingInstances"), ["stopped", "running"]);
+    assert_eq!(life.instance(&id).unwrap()["PrivateIpAddress"], address, "it is kept");
+    life.done("reboot web");
+    life.done("wait web running");
+    assert_eq!(change("terminate", "TerminatingInstances"), ["running", "terminated"]);
+    assert_eq!(change("terminate", "TerminatingInstances"), ["terminated", "terminated"]);
+    assert!(!life.done("volume ls").contains("vol-"), "its root volume went with it");
+}
+
+#[test]
+fn one_that_was_launched_to_be_removed_is_terminated_by_stop() {
+    if !has_kvm() {
+        return;
+    }
+    let life = Life::new();
+    let id = life.launch("web", waiting(), &["--rm"]);
+    assert_eq!(life.done("stop web"), format!("{id}  running → terminated\n"));
+    life.done("prune");
+    assert_eq!(life.done("ls -q"), "");
+}
+
+#[test]
+fn several_are_asked_before_any_is_waited_for() {
+    if !has_kvm() {
+        return;
+    }
+    let life = Life::new();
+    let ids = ["a", "b"].map(|name| life.launch(name, deaf(), &[]));
+    let said = life.done("stop a b --timeout 1");
+    let wanted: Vec<_> = ids.iter().map(|id| format!("{id}  running → stopped\n")).collect();
+    assert_eq!(said, wanted.concat());
+    life.done("wait a b stopped");
+}
+
+#[test]
+fn a_launch_in_another_terminal_is_stopped_too() {
+    if !has_kvm() {
+        return;
+    }
+    let life = Life::new();
+    let mut launch = life.place.guest(waiting(), &["--name", "web"]);
+    let mut child = launch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    read_until(child.stdout.as_mut().unwrap(), "up");
+    let said = life.done("stop web");
+    assert!(said.ends_with("  running → stopped\n"), "{said}");
+    end(&mut child);
+    assert_eq!(life.done("ls -q").lines().count(), 1);
+}
+
+#[test]
+fn a_machine_that_stands_still_keeps_nobody_waiting_for_long() {
+    if !has_kvm() {
+        return;
+    }
+    let life = Life::new();
+    let (id, other) = (life.launch("web", waiting(), &[]), life.launch("db", waiting(), &[]));
+    let process = life.instance(&id).unwrap()["AmiRun"]["Process"].to_string();
+    let signal =
+        |name: &str| assert!(Command::new("kill").args([name, &process]).status().unwrap().success());
+    signal("-STOP");
+    let table = life.done("ls");
+    let holds = |id: &str| table.lines().find(|line| line.starts_with(id)).unwrap().ends_with('?');
+    assert!(holds(&id) && !holds(&other), "{table}");
+    let refused = life.ended(&["stop", &id]);
+    signal("-CONT");
+    assert_eq!(refused.code, Some(3), "{}", refused.err);
+    assert!(refused.err.contains(&format!("the machine of {id} does not answer")), "{}", refused.err);
+    life.done("stop web db");
+}
+
+#[test]
+fn of_two_commands_at_once_on_one_instance_one_wins() {
+    if !has_kvm() {
+        return;
+    }
+    let life = Life::new();
+    let id = life.launch("web", waiting(), &[]);
+    life.done("stop web");
+    let start = || {
+        let mut command = life.place.command(&["start", "--force", "web"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let ended: Vec<Ended> =
+        [start(), start(), start()].map(|child| child.wait_with_output().unwrap().into()).into();
+    assert!(ended.iter().any(|one| one.out == format!("{id}  stopped → running\n")), "one has done it");
+    for Ended { code, out, err } in &ended {
+        let fine = *code == Some(0) && out.contains("running");
+        let busy = *code == Some(3) && err.contains("is being worked on by another command");
+        assert!(fine || busy, "{code:?}: {out}{err}");
+    }
+    assert_eq!(life.state(&id), "running");
+    assert_eq!(ended.iter().filter(|one| one.out.contains("stopped → running")).count(), 1, "one alone");
+}
+
+#[test]
+fn a_disk_file_that_changed_keeps_its_instance_stopped() {
+    if !has_kvm() {
+        return;
+    }
+    let life = Life::new();
+    let id = life.launch("web", waiting(), &[]);
+    life.done("stop web");
+    let mut disk = crate::lint::bios_disk();
+    disk[100] = 1;
+    life.place.write("disk.raw", disk);
+    let refused = run(life.place.command(&["start", "--force", "web"]));
+    assert_eq!(refused.code, Some(1), "{}", refused.err);
+    assert!(refused.err.contains("disk.raw was changed since"), "{}", refused.err);
+    assert_eq!(life.state(&id), "stopped");
+    let json = json!({"Code": 80, "Name": "stopped"});
+    assert_eq!(life.instance(&id).unwrap()["State"], json);
+}
