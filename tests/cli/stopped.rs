@@ -67,6 +67,40 @@ fn one_that_is_unknown_keeps_all_of_a_line_from_being_done() {
 }
 
 #[test]
+fn an_instance_is_found_by_the_beginning_of_its_id_or_its_name_if_that_is_one_s_alone() {
+    let life = Life::new();
+    let ids = [life.stopped("web"), life.stopped("web")];
+    let refused = life.ended(&["terminate", "web"]);
+    assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""), "{}", refused.err);
+    let [one, other] = &ids;
+    assert!(refused.err.contains(one) && refused.err.contains(other), "{}", refused.err);
+    let same = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    assert_eq!(life.ended(&["terminate", &one[..same]]).code, Some(1));
+    life.done(&format!("terminate {}", &one[..=same]));
+    assert_eq!((life.state(one), life.state(other)), ("terminated".to_owned(), "stopped".to_owned()));
+    // The name is the living one's.
+    life.done("terminate web");
+    assert_eq!(life.state(other), "terminated");
+}
+
+#[test]
+fn a_damaged_record_keeps_nobody_else_and_a_newer_state_folder_is_left_alone() {
+    let life = Life::new();
+    let (web, db) = (life.stopped("web"), life.stopped("db"));
+    let state = life.place.folder().join("home/.local/share/ami-run");
+    fs::write(state.join("instances").join(&web).join("instance.json"), "{").unwrap();
+    let listed = life.ended(&["ls", "-q"]);
+    assert_eq!((listed.code, listed.out), (Some(0), format!("{db}\n")), "{}", listed.err);
+    assert!(listed.err.contains(&web) && listed.err.contains("damaged"), "{}", listed.err);
+    refused(&life, &format!("terminate {web}"), 3, "is damaged");
+    life.done("terminate db");
+    fs::write(state.join("version"), "{\"Version\":2}").unwrap();
+    refused(&life, "ls", 3, "is of version 2");
+    fs::write(state.join("version"), "{\"Version\":1}").unwrap();
+    fs::remove_dir_all(state.join("instances").join(&web)).unwrap();
+}
+
+#[test]
 fn the_table_is_for_people_and_q_for_programs() {
     let life = Life::new();
     let (web, db) = (life.stopped("web"), life.stopped("db"));
@@ -161,7 +195,7 @@ fn prune_says_what_goes_and_what_stays_and_does_it() {
     life.done(&format!("detach-volume {loose}"));
     life.done("terminate web");
     let would = life.done("prune --dry-run");
-    assert!(would.ends_with("together\n") && would.contains("\n3 of them would go, "), "{would}");
+    assert!(would.contains("\nwould prune 3 instances: "), "{would}");
     assert_eq!(life.done("ls -q").lines().count(), 3);
     let pending = life.pending("pending");
     let did = life.done("prune");
@@ -171,7 +205,7 @@ fn prune_says_what_goes_and_what_stays_and_does_it() {
     for stays in [&kept, &loose] {
         assert!(did.contains(&format!("{stays}  stays (")), "{did}");
     }
-    assert_eq!(did.replace("are gone", "would go"), would);
+    assert_eq!(did.replace("\npruned ", "\nwould prune "), would);
     assert_eq!(life.done("ls -q"), format!("{}\n", pending.record().instance_id), "what is alive stays");
     let folder = life.place.folder().join("home/.local/share/ami-run/instances").join(&web);
     assert!(fs::symlink_metadata(folder).is_err());

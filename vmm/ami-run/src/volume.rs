@@ -79,7 +79,7 @@ pub(crate) fn find(given: &Path) -> Result<PathBuf, Failure> {
     };
     let volumes = state::catalog()?.volumes().map_err(|cause| state::catalog_failure(&cause))?;
     let found = volumes.into_iter().find(|volume| volume.volume_id == id);
-    found.and_then(|volume| volume.own.file).ok_or_else(|| unknown(id).hint("give the path of its file"))
+    found.and_then(|volume| volume.own.file).ok_or_else(|| unknown(id))
 }
 
 /// EC2 has no volume of this id.
@@ -87,5 +87,5 @@ pub(crate) fn unknown(id: &str) -> Failure {
     let message = format!("The volume '{id}' does not exist.");
     Failure::new(Code::Refused, format!("{message} (InvalidVolume.NotFound)"))
         .ec2("InvalidVolume.NotFound", message)
-        .hint("`ami-run volume ls` lists them")
+        .hint("`ami-run volume ls` lists them; another is named by the path of its file")
 }

@@ -22,9 +22,11 @@ pub(crate) fn prune(args: &Prune) -> Code {
             sum = sum.saturating_add(holds);
             stays.extend(staying);
         }
-        let (count, verb) = (page.len(), if args.dry_run { "would go" } else { "are gone" });
+        let count = page.len();
+        let verb = if args.dry_run { "would prune" } else { "pruned" };
+        let instances = if count == 1 { "instance" } else { "instances" };
         page.extend(stays);
-        page.push(format!("{count} of them {verb}, {} together", words::size(sum)));
+        page.push(format!("{verb} {count} {instances}: {}", words::size(sum)));
         Ok(answer::page(&page.join("\n"), several.code))
     })
 }
