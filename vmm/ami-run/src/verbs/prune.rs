@@ -5,7 +5,7 @@ use crate::answer;
 use crate::args::Prune;
 use crate::exit::Code;
 use crate::failure::Failure;
-use ami_run_catalog::{Catalog, InstanceMapping, InstanceRecord, State, StateReason, VolumeOrigin};
+use ami_run_catalog::{Catalog, Held, InstanceMapping, InstanceRecord, State, VolumeOrigin};
 
 /// Removes what does not run.
 pub(crate) fn prune(args: &Prune) -> Code {
@@ -33,7 +33,7 @@ pub(crate) fn prune(args: &Prune) -> Code {
 
 /// The record and all else of it.
 fn remove(catalog: &Catalog, id: &str) -> Result<(), Failure> {
-    let gone = catalog.hold(id).and_then(|held| held.remove(StateReason::by_user()));
+    let gone = catalog.hold(id).and_then(Held::remove);
     gone.map(drop).map_err(refused)
 }
 
