@@ -240,6 +240,31 @@ fn a_machine_that_stands_still_keeps_nobody_waiting_for_long() {
 }
 
 #[test]
+fn a_killed_process_leaves_an_instance_that_says_so_and_starts_again() {
+    if !has_kvm() {
+        return;
+    }
+    let life = Life::new();
+    let id = life.launch("web", waiting(), &[]);
+    signal(&life, &id, "-KILL");
+    life.done("wait web stopped");
+    let table = life.done("ls");
+    assert!(table.contains("the process that ran the machine was killed"), "{table}");
+    assert_eq!(life.done("start --force web"), format!("{id}  stopped → running\n"));
+    assert!(!life.done("ls").contains("WHY"));
+    // One that was to be removed is terminated.
+    let other = life.launch("db", waiting(), &["--rm"]);
+    signal(&life, &other, "-KILL");
+    life.done("wait db terminated");
+}
+
+/// Sends a signal to the process of a running instance.
+fn signal(life: &Life, id: &str, name: &str) {
+    let process = life.instance(id).unwrap()["AmiRun"]["Process"].to_string();
+    assert!(Command::new("kill").args([name, &process]).status().unwrap().success());
+}
+
+#[test]
 fn of_two_commands_at_once_on_one_instance_one_wins() {
     if !has_kvm() {
         return;

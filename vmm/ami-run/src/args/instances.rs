@@ -163,6 +163,7 @@ Exit codes:
   0  all are in this state
   1  one will not come to it, or there is none of this name
   2  command line
+  3  this computer can't: the state folder cannot be read
   5  --timeout
 ";
 
@@ -201,6 +202,7 @@ Exit codes:
 #[derive(Parser, Debug)]
 #[command(
     name = "ami-run modify",
+    override_usage = "ami-run modify INSTANCE OPTIONS",
     no_binary_name = true,
     max_term_width = 100,
     after_help = MODIFY,
