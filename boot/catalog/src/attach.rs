@@ -196,4 +196,3 @@ fn forget(held: &mut Held, id: &str) -> Result<(), CatalogError> {
         record.own.volumes.remove(id);
     })
 }
-

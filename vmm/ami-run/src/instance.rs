@@ -39,11 +39,6 @@ pub(crate) struct Started {
     words: Child<ChildStdout>,
 }
 
-/// Starts the process of a pending instance, and waits until its machine runs.
-pub(crate) fn start(catalog: &Catalog, held: Held) -> Result<(), Failure> {
-    spawn(catalog, held, &[])?.running()
-}
-
 /// Starts the process of a pending instance. `options` are those of [`args::Process`].
 pub(crate) fn spawn(catalog: &Catalog, held: Held, options: &[OsString]) -> Result<Started, Failure> {
     let (id, folder) = (held.record().instance_id.clone(), held.folder().to_owned());

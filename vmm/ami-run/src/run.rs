@@ -178,7 +178,7 @@ pub(crate) fn give_up(mut held: Held, failure: Failure) -> Failure {
     let put_right = if held.record().own.has_run {
         held.enter(State::Stopped, Some(StateReason::failure(&failure.line())))
     } else {
-        held.remove(StateReason::failure(&failure.line())).map(drop)
+        held.remove().map(drop)
     };
     if let Err(cause) = put_right {
         log::warn!("{}", catalog_failure(&cause).line());
@@ -200,7 +200,7 @@ fn dispose(mut held: Held, ended: &Ended) -> Result<After, CatalogError> {
         held.enter(State::Stopped, Some(reason))?;
         return Ok(After { id, state: State::Stopped, holds: held.holds(), kept: Vec::new() });
     }
-    let terminated = if leaves_nothing { held.remove(reason)? } else { held.terminate(reason)? };
+    let terminated = if leaves_nothing { held.remove()? } else { held.terminate(reason)? };
     Ok(After { id, state: State::Terminated, holds: 0, kept: terminated.kept })
 }
 
