@@ -235,7 +235,7 @@ fn folders_that_cannot_be_written_are_named() {
     let ended = run(place.guest(Guest::default().power_off(), &["--console-log", "guest/log"]));
     check(&ended, "log", 3, &["cannot write the console log guest/log", "Not a directory"]);
     place.write("d.raw", SECTOR);
-    let mut command = place.command(&["d.raw"]);
+    let mut command = place.guest(Guest::default().power_off(), &["d.raw"]);
     command.env("TMPDIR", "/proc");
     check(&run(command), "TMPDIR", 3, &["private file of 512 bytes in /proc"]);
 }
@@ -247,9 +247,11 @@ fn without_any_home_everything_works() {
     }
     let place = Place::new();
     let mut command = place.guest(Guest::default().say("here").power_off(), &[]);
-    command.env_remove("HOME").env_remove("TMPDIR");
+    command.env_remove("HOME");
     let ended = run(command);
     assert_eq!((ended.code, ended.out.as_str()), (Some(0), "here"), "{}", ended.err);
+    let me = rustix::process::geteuid().as_raw();
+    assert!(place.folder().join(format!("tmp/ami-run-{me}/version")).exists());
 }
 
 #[test]

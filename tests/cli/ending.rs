@@ -29,11 +29,8 @@ fn a_guest_that_powers_itself_off_is_success() {
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert_eq!(ended.out, "hello\r\n");
     let lines: Vec<_> = ended.err.lines().collect();
-    assert!(
-        lines[0].starts_with("booting    guest (x86_64, no firmware, 1 vCPU, 64 MiB)  "),
-        "{}",
-        ended.err
-    );
+    assert!(lines[0].starts_with("booting    guest as i-0"), "{}", ended.err);
+    assert!(lines[0].contains(" (x86_64, no firmware, 1 vCPU, 64 MiB)  "), "{}", ended.err);
     assert!(lines[1].starts_with("stopped    the guest powered itself off  "), "{}", ended.err);
     assert_eq!(lines.len(), 2);
     assert!(place.leftovers(&["guest"]).is_empty());

@@ -67,7 +67,8 @@ fn an_image_brings_its_id_and_its_volumes() {
     let ended = run(place.guest(guest, &["image.json", "--output", "json"]));
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert!(
-        ended.err.contains("booting    ami-0123 (x86_64, no firmware, 1 vCPU, 64 MiB, virtio)"),
+        ended.err.contains("booting    ami-0123 as i-0")
+            && ended.err.contains(" (x86_64, no firmware, 1 vCPU, 64 MiB, virtio)"),
         "{}",
         ended.err
     );

@@ -54,10 +54,11 @@ impl Place {
         command.env("HOME", self.folder.path().join("home")).env("TMPDIR", self.folder.path().join("tmp"));
     }
 
-    /// `ami-run --kernel` with this guest, on any KVM.
+    /// `ami-run --kernel` with this guest, on any KVM; its instance is gone afterwards.
     pub(crate) fn guest(&self, guest: Guest, arguments: &[&str]) -> Command {
         self.write("guest", guest.elf());
-        let mut command = self.command(&["--kernel", "guest", "--force", "--cpus", "1", "--memory", "64"]);
+        let machine = ["--kernel", "guest", "--rm", "--force", "--cpus", "1", "--memory", "64"];
+        let mut command = self.command(&machine);
         command.args(arguments);
         command
     }
@@ -66,7 +67,11 @@ impl Place {
     pub(crate) fn leftovers(&self, inputs: &[&str]) -> Vec<PathBuf> {
         let mut left = files(&self.folder.path().join("tmp"));
         let kept = self.folder.path().join("home/.cache/ami-run/kvm");
-        left.extend(files(&self.folder.path().join("home")).into_iter().filter(|path| *path != kept));
+        let state = self.folder.path().join("home/.local/share/ami-run");
+        // The state folder's own, which are the same for any number of instances.
+        let own = ["version", "instances/lock", "addresses/lock"].map(|name| state.join(name));
+        let home = files(&self.folder.path().join("home")).into_iter();
+        left.extend(home.filter(|path| *path != kept && !own.contains(path)));
         let given: Vec<_> = inputs.iter().map(|name| self.inputs().join(name)).collect();
         left.extend(files(&self.inputs()).into_iter().filter(|path| !given.contains(path)));
         left

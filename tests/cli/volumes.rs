@@ -81,7 +81,7 @@ fn a_volume_that_cannot_be_used_is_refused_in_words() {
     let all: [&[&str]; 3] = [&["my.volume"], &["my.volume", "--dry-run"], &["image", "lint", "my.volume"]];
     let volume = Volume::open(&place.inputs().join("my.volume"), false, Base::open).unwrap();
     for arguments in all {
-        refused(&place, arguments, 1, &["my.volume is in use: another process"]);
+        refused(&place, arguments, 3, &["my.volume is in use: another process"]);
     }
     drop(volume);
     let disk = File::options().write(true).open(place.inputs().join("disk.raw")).unwrap();
@@ -106,9 +106,9 @@ fn a_volume_is_its_launchs_alone_while_it_runs() {
     let mut command = place.guest(guest, &["my.volume", "--stop-timeout", "1"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     read_until(child.stdout.as_mut().unwrap(), "up");
-    refused(&place, &["my.volume", "--dry-run"], 1, &["my.volume is in use: another process"]);
+    refused(&place, &["my.volume", "--dry-run"], 3, &["my.volume is in use: another process"]);
     let other = ["--kernel", "guest", "--force", "--memory", "64", "my.volume"];
-    refused(&place, &other, 1, &["my.volume is in use: another process"]);
+    refused(&place, &other, 3, &["my.volume is in use: another process"]);
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     end(&mut child);

@@ -3,7 +3,8 @@
 use crate::args::Launch;
 use crate::plan::Plan;
 use ami_run_catalog::{
-    DEFAULT_ZONE, InstanceStoreDisk, NewInstance, NewVolume, Reservation, VolumeOrigin, VolumeRecord, time,
+    DEFAULT_ZONE, InstanceStoreDisk, NewInstance, NewVolume, Reservation, Start, VolumeOrigin, VolumeRecord,
+    time,
 };
 use ami_run_image::{Interface, PlannedVolume, Tag};
 use std::path::{PathBuf, absolute};
@@ -39,7 +40,7 @@ pub(crate) fn instance(args: &Launch, plan: &Plan, reservation: &Reservation, in
         tags: args.name.iter().map(tag).collect(),
         volumes: launch.volumes.iter().map(|planned| volume(args, planned)).collect(),
         instance_store: stores.collect(),
-        start: plan.start.clone(),
+        start: start(&plan.start),
         shutdown_behavior: args.instance_initiated_shutdown_behavior,
         remove: args.removes(),
         foreground: !args.detach,
@@ -47,9 +48,23 @@ pub(crate) fn instance(args: &Launch, plan: &Plan, reservation: &Reservation, in
     }
 }
 
+/// A later start has another current folder.
+fn full(path: &PathBuf) -> PathBuf {
+    absolute(path).unwrap_or_else(|_| path.clone())
+}
+
+fn start(start: &Start) -> Start {
+    match start {
+        Start::Firmware(file) => Start::Firmware(file.as_ref().map(full)),
+        Start::Kernel { kernel, initrd, command_line } => Start::Kernel {
+            kernel: full(kernel),
+            initrd: initrd.as_ref().map(full),
+            command_line: command_line.clone(),
+        },
+    }
+}
+
 fn volume(args: &Launch, planned: &PlannedVolume) -> NewVolume {
-    // A later start has another current folder.
-    let full = |path: &PathBuf| absolute(path).unwrap_or_else(|_| path.clone());
     let origin = match planned.source.as_ref().map(full) {
         Some(file) if planned.kept => VolumeOrigin::File { file },
         base if args.removes() && planned.delete_on_termination => VolumeOrigin::Private { base },

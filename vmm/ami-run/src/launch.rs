@@ -56,8 +56,8 @@ fn get_ready(args: &Launch, plan: &mut Plan) -> Result<Ready, Failure> {
     plan.adapt()?;
     plan.check_memory(args)?;
     let boot = run::boot(&plan.start)?;
-    let catalog = state::catalog()?;
     host::check_kvm(args.force)?;
+    let catalog = state::catalog()?;
     let outputs = outputs::open(args, plan)?;
     if let Some(assumption) = plan.assumption() {
         ui::status("assuming", &assumption);

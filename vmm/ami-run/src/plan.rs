@@ -15,7 +15,7 @@ use ami_run_image::{
 };
 use ami_run_inspect::{Claims, Depth, Finding, Guess, Severity, guess, lint};
 use ami_run_machine::MAX_VOLUMES;
-use std::path::{PathBuf, absolute};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// A launch, decided.
@@ -209,14 +209,12 @@ fn this_computer() -> Result<Architecture, Failure> {
     })
 }
 
-/// By full paths: a later start has another current folder.
 fn start(args: &Launch) -> Start {
-    let full = |path: &PathBuf| absolute(path).unwrap_or_else(|_| path.clone());
-    match &args.kernel {
-        None => Start::Firmware(args.firmware.as_ref().map(full)),
+    match args.kernel.clone() {
+        None => Start::Firmware(args.firmware.clone()),
         Some(kernel) => Start::Kernel {
-            kernel: full(kernel),
-            initrd: args.initrd.as_ref().map(full),
+            kernel,
+            initrd: args.initrd.clone(),
             command_line: args.append.clone().unwrap_or_default(),
         },
     }

@@ -4,6 +4,7 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use ami_run_catalog::{Catalog, CatalogError};
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{PathBuf, absolute};
 use std::sync::OnceLock;
@@ -52,6 +53,9 @@ pub(crate) fn catalog_failure(cause: &CatalogError) -> Failure {
             }
         }
         CatalogError::NotOurs { .. } | CatalogError::Newer { .. } => {
+            Failure::new(Code::Host, "cannot use the state folder").because(cause).hint(OTHER)
+        }
+        CatalogError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             Failure::new(Code::Host, "cannot use the state folder").because(cause).hint(OTHER)
         }
         _ => Failure::new(Code::Host, "cannot use the state folder").because(cause),
