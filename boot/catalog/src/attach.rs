@@ -23,6 +23,11 @@ impl Catalog {
         device: &str,
     ) -> Result<VolumeAttachment, CatalogError> {
         let given = self.given(volume)?;
+        if let Given::Id(id) = &given
+            && let Place::Attached(_) = self.place(id)?
+        {
+            return Err(in_use(id));
+        }
         // EC2's words: ansible-collections/amazon.aws pull request 497.
         let not_stopped = || format!("Instance '{instance}' is not 'running'.");
         let mut held = self.hold_stopped(instance, not_stopped, "attached")?;
@@ -34,13 +39,12 @@ impl Catalog {
     }
 
     fn attach_id(&self, held: &mut Held, id: &str, device: &str) -> Result<VolumeAttachment, CatalogError> {
-        if let Place::Attached(_) = self.place(id)? {
-            return Err(in_use(id));
-        }
-        let _lock = store::lock(self)?;
+        let lock = store::lock(self)?;
         let (file, description) = (store::file(self, id), store::description(self, id));
-        let Some(volume) = files::volume(&description)?.filter(|_| store::there(&file)) else {
-            return Err(unknown(id));
+        let Some(volume) = store::volume(self, id) else {
+            // Another command was faster.
+            drop(lock);
+            return Err(self.place(id).map_or_else(|cause| cause, |_| in_use(id)));
         };
         store::take(&file, &held.volume_file(id))?;
         fault::point("attach-moved");

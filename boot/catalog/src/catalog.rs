@@ -70,13 +70,23 @@ impl Catalog {
     fn make(&self) -> Result<(), CatalogError> {
         files::make_folder(&self.instances_folder())?;
         let version = self.folder.join("version");
-        if files::bytes(&version)?.is_none() {
-            // Several may do so at once, each with a file of its own until it is whole.
-            let new = self.folder.join(ids::new("version")?);
-            files::write(&new, &Version { version: VERSION }, true)?;
-            fs::rename(&new, &version).map_err(|source| CatalogError::io("write", &version, source))?;
+        if files::bytes(&version)?.is_some() {
+            return Ok(());
         }
-        Ok(())
+        let _makers = self.makers(Kind::Exclusive)?;
+        files::write(&version, &Version { version: VERSION }, true)
+    }
+
+    /// Makers of instances hold it shared until their folder's own lock is held, so that nobody takes what they make
+    /// for something half-made.
+    fn makers(&self, kind: Kind) -> Result<Lock, CatalogError> {
+        let path = self.makers_lock();
+        let fail = |source| CatalogError::io("lock", &path, source);
+        Lock::wait(&path, kind, MOMENT).map_err(fail)?.ok_or_else(|| fail(ErrorKind::WouldBlock.into()))
+    }
+
+    pub(crate) fn makers_lock(&self) -> PathBuf {
+        self.instances_folder().join("lock")
     }
 
     /// What the instances of one launch have in common.
@@ -88,12 +98,7 @@ impl Catalog {
     /// RunInstances, of one: a pending instance with id, folder, address and record, and held by this process.
     pub fn create(&self, new: NewInstance) -> Result<Held, CatalogError> {
         self.make()?;
-        // Who clears up what was never finished keeps away until the folder's own lock is held.
-        let path = self.instances_folder().join("lock");
-        let fail = |source| CatalogError::io("lock", &path, source);
-        let Some(making) = Lock::wait(&path, Kind::Shared, MOMENT).map_err(fail)? else {
-            return Err(fail(ErrorKind::WouldBlock.into()));
-        };
+        let making = self.makers(Kind::Shared)?;
         let (id, folder) = self.new_folder()?;
         fault::point("create-folder");
         let made = self.furnish(new, &id, &folder, making);
@@ -128,6 +133,7 @@ impl Catalog {
         held.begin()?;
         if durable {
             files::sync(&self.instances_folder())?;
+            files::sync(&addresses::folder(&self.folder))?;
         }
         fault::point("create-record");
         Ok(held)
@@ -276,3 +282,7 @@ fn check_version(path: &Path) -> Result<(), CatalogError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "catalog_test.rs"]
+mod tests;

@@ -36,3 +36,7 @@ pub fn point(name: &str) {
             .unwrap_or_default();
     }
 }
+
+#[cfg(test)]
+#[path = "fault_test.rs"]
+mod tests;

@@ -134,6 +134,14 @@ pub(crate) fn remove(path: &Path) -> Result<(), CatalogError> {
     }
 }
 
+/// Removes a folder and what is in it. Somebody else may be at it, too.
+pub(crate) fn remove_folder(path: &Path) -> Result<(), CatalogError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(CatalogError::io("remove", path, source)),
+        _ => Ok(()),
+    }
+}
+
 /// The names in a folder, sorted; none if there is no folder.
 pub(crate) fn names(folder: &Path) -> Result<Vec<String>, CatalogError> {
     let fail = |source| CatalogError::io("read", folder, source);

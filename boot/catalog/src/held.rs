@@ -6,7 +6,6 @@ use crate::lock::Lock;
 use crate::record::{InstanceRecord, VolumeOrigin};
 use crate::state::{State, StateReason};
 use crate::{addresses, control, fault, files, store, time};
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -184,8 +183,7 @@ impl Held {
         fault::point("remove-begun");
         files::remove(&self.folder.join(files::INSTANCE))?;
         fault::point("remove-record");
-        let fail = |source| CatalogError::io("remove", &self.folder, source);
-        fs::remove_dir_all(&self.folder).map_err(fail)
+        files::remove_folder(&self.folder)
     }
 
     /// Hands the instance on: whoever has this descriptor, and calls [`Catalog::adopt`], holds it.

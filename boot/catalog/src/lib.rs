@@ -36,6 +36,8 @@ mod settle;
 mod state;
 mod store;
 mod sweep;
+#[cfg(test)]
+mod testing;
 pub mod time;
 mod verbs;
 mod volumes;

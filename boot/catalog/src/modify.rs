@@ -125,3 +125,72 @@ fn fits(record: &InstanceRecord, kind: &InstanceType) -> Result<(), CatalogError
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{catalog, code, new_instance, running, stopped};
+
+    fn kind(name: &str) -> Change {
+        Change { instance_type: Some(name.to_owned()), ..Change::default() }
+    }
+
+    #[test]
+    fn a_type_brings_its_processors_memory_and_instance_store() {
+        let (_folder, catalog) = catalog();
+        let (id, _) = stopped(&catalog);
+        let record = catalog.modify(&id, &kind("m5d.xlarge")).unwrap();
+        assert_eq!((record.cpu_options.core_count, record.own.memory_mib), (4, 16384));
+        let [disk] = record.own.instance_store.as_slice() else { panic!("one disk") };
+        assert_eq!((disk.virtual_name.as_str(), disk.size_gib, disk.nvme), ("ephemeral0", 139, true));
+        let own = Change { cpus: Some(1), memory_mib: Some(512), ..kind("t3.micro") };
+        assert_eq!(catalog.modify(&id, &own).unwrap().own.instance_store, []);
+        let record = catalog.describe(&id).unwrap();
+        assert_eq!((record.instance_type.as_str(), record.cpu_options.core_count), ("t3.micro", 1));
+        assert_eq!(record.own.memory_mib, 512);
+    }
+
+    #[test]
+    fn what_happens_at_the_end_can_be_changed() {
+        let (_folder, catalog) = catalog();
+        let (id, data) = stopped(&catalog);
+        let change = Change {
+            shutdown_behavior: Some(Behavior::Terminate),
+            delete_on_termination: vec![("/dev/sdb".to_owned(), true)],
+            ..Change::default()
+        };
+        let record = catalog.modify(&id, &change).unwrap();
+        assert_eq!(record.own.shutdown_behavior, Behavior::Terminate);
+        assert!(record.block_device_mappings.iter().all(|mapping| mapping.ebs.delete_on_termination));
+        assert_eq!(catalog.terminate_stopped(&id).unwrap().kept, []);
+        assert_eq!(code(catalog.resize_volume(&data, 1)), "InvalidVolume.NotFound");
+        assert_eq!(catalog.terminate_stopped(&id).unwrap().kept, [], "again is no error");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_and_nothing_changes() {
+        let (_folder, catalog) = catalog();
+        let (id, _) = stopped(&catalog);
+        let before = catalog.describe(&id).unwrap();
+        let nowhere = vec![("/dev/sdz".to_owned(), true)];
+        let both = Change { delete_on_termination: nowhere, ..kind("m5.large") };
+        for (change, expected) in [
+            (kind("t3.giant"), "InvalidParameterValue"),
+            (kind("t4g.micro"), "InvalidParameterValue"),
+            (both, "InvalidInstanceAttributeValue"),
+        ] {
+            assert_eq!(code(catalog.modify(&id, &change)), expected, "{change:?}");
+            assert_eq!(catalog.describe(&id).unwrap(), before);
+        }
+        catalog
+            .hold(&id)
+            .unwrap()
+            .change(|record| record.current_instance_boot_mode = "uefi".to_owned())
+            .unwrap();
+        assert_eq!(code(catalog.modify(&id, &kind("t2.micro"))), "InvalidParameterValue");
+        let held = running(&catalog, new_instance(&catalog));
+        let id = &held.record().instance_id;
+        assert_eq!(code(catalog.modify(id, &kind("m5.large"))), "IncorrectInstanceState");
+        assert!(matches!(catalog.terminate_stopped(id), Err(CatalogError::Busy { .. })));
+    }
+}

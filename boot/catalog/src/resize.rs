@@ -73,7 +73,7 @@ impl Catalog {
     fn resize_available(&self, id: &str, gib: u32) -> Result<u64, CatalogError> {
         let _lock = store::lock(self)?;
         let description = store::description(self, id);
-        let volume = files::volume(&description)?.ok_or_else(|| unknown(id))?;
+        let volume = store::volume(self, id).ok_or_else(|| unknown(id))?;
         let before = grow(&store::file(self, id), &volume, gib)?;
         files::write(&description, &VolumeRecord { bytes: bytes(gib), ..volume }, true)?;
         Ok(before)

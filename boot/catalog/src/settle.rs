@@ -1,7 +1,7 @@
 //! What is true of an instance whose process was killed, and putting its record in order.
 
 use crate::catalog::Catalog;
-use crate::error::CatalogError;
+use crate::error::{CatalogError, with_cause};
 use crate::held::Held;
 use crate::lock::{self, Lock};
 use crate::record::InstanceRecord;
@@ -82,11 +82,16 @@ pub(crate) fn truth(catalog: &Catalog, folder: &Path) -> Result<Option<InstanceR
     let path = files::lock(folder);
     let mut before = None;
     loop {
-        let alive = match lock::is_alive(&path) {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+        let alive = lock::is_alive(&path);
+        let Some(record) = files::instance(folder)? else { return Ok(None) };
+        let alive = match alive {
+            // Made since, or else it is lost.
+            Err(cause) if cause.kind() == ErrorKind::NotFound && before.is_none() => {
+                before = Some(record);
+                continue;
+            }
             other => other.map_err(|source| CatalogError::io("read", &path, source))?,
         };
-        let Some(record) = files::instance(folder)? else { return Ok(None) };
         if alive || !record.state.is_alive() {
             return Ok(Some(record));
         }
@@ -101,7 +106,7 @@ pub(crate) fn truth(catalog: &Catalog, folder: &Path) -> Result<Option<InstanceR
             return match settle(catalog, Held::new(catalog, lock, record)) {
                 Ok(held) => Ok(held.map(|held| held.record().clone())),
                 Err(cause) => {
-                    log::warn!("cannot put {} in order: {cause}", was.instance_id);
+                    log::warn!("cannot put {} in order: {}", was.instance_id, with_cause(&cause));
                     Ok(Some(shown(was)))
                 }
             };
@@ -109,3 +114,7 @@ pub(crate) fn truth(catalog: &Catalog, folder: &Path) -> Result<Option<InstanceR
         before = Some(record);
     }
 }
+
+#[cfg(test)]
+#[path = "settle_test.rs"]
+mod tests;

@@ -5,7 +5,7 @@
 //! written before the file comes and removed after it is gone; one without its file is nothing.
 
 use crate::catalog::Catalog;
-use crate::error::CatalogError;
+use crate::error::{CatalogError, with_cause};
 use crate::lock::{Kind, Lock};
 use crate::record::{InstanceRecord, VolumeOrigin, VolumeRecord};
 use crate::{fault, files, ids, time};
@@ -31,10 +31,28 @@ pub(crate) fn description(catalog: &Catalog, id: &str) -> PathBuf {
     folder(catalog).join(format!("{id}.json"))
 }
 
+/// What is known of an available volume. None: it is not there.
+pub(crate) fn volume(catalog: &Catalog, id: &str) -> Option<VolumeRecord> {
+    let file = file(catalog, id);
+    there(&file).then(|| known(catalog, id).unwrap_or_else(|| guess(&file)))
+}
+
+/// From its description.
+fn known(catalog: &Catalog, id: &str) -> Option<VolumeRecord> {
+    files::volume(&description(catalog, id)).unwrap_or_else(|cause| {
+        log::warn!("{}", with_cause(&cause));
+        None
+    })
+}
+
 /// Held by who moves, describes or removes one of them; taken after an instance's lock.
 pub(crate) fn lock(catalog: &Catalog) -> Result<Lock, CatalogError> {
-    files::make_folder(&folder(catalog))?;
-    let path = folder(catalog).join("lock");
+    let folder = folder(catalog);
+    if !there(&folder) {
+        files::make_folder(&folder)?;
+        files::sync(catalog.folder())?;
+    }
+    let path = folder.join("lock");
     let fail = |source| CatalogError::io("lock", &path, source);
     let lock = Lock::wait(&path, Kind::Exclusive, MOMENT).map_err(fail)?;
     lock.ok_or_else(|| CatalogError::Busy { id: "the folder of volumes".to_owned() })
@@ -76,6 +94,20 @@ pub(crate) fn others(instance: &Path, named: &BTreeSet<&str>) -> Result<Vec<Stri
     Ok(names)
 }
 
+/// Whether some are left that nobody could put back yet.
+pub(crate) fn is_any_on_its_way(catalog: &Catalog) -> Result<bool, CatalogError> {
+    for id in catalog.ids()? {
+        let folder = catalog.instance_folder(&id);
+        // Of a record that cannot be understood nobody knows which volumes it names.
+        let Some(record) = files::instance(&folder).unwrap_or_default() else { continue };
+        let named = record.own.volumes.keys().map(String::as_str).collect();
+        if !others(&folder, &named)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Moves those to where they belong. Only who holds the instance does.
 pub(crate) fn release_others(
     catalog: &Catalog,
@@ -89,8 +121,7 @@ pub(crate) fn release_others(
 /// Moves a volume that no record names out of an instance's folder.
 pub(crate) fn rescue(catalog: &Catalog, instance: &Path, id: &str) -> Result<(), CatalogError> {
     let from = files::volumes(instance).join(id);
-    let known = files::volume(&description(catalog, id)).unwrap_or_default();
-    let volume = known.unwrap_or_else(|| guess(&from));
+    let volume = known(catalog, id).unwrap_or_else(|| guess(&from));
     release(catalog, &from, id, &volume).map(drop)
 }
 
@@ -128,7 +159,7 @@ pub(crate) fn recover(catalog: &Catalog, records: &[InstanceRecord]) {
             Err(cause) => Err(cause),
         };
         if let Err(cause) = held {
-            log::warn!("cannot put volumes of {} in order: {cause}", record.instance_id);
+            log::warn!("cannot put volumes of {} in order: {}", record.instance_id, with_cause(&cause));
         }
     }
 }

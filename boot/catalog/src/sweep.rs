@@ -4,8 +4,8 @@ use crate::catalog::Catalog;
 use crate::error::{CatalogError, with_cause};
 use crate::lock::{Kind, Lock};
 use crate::state::State;
-use crate::{addresses, fault, files, settle, store, time};
-use std::fs;
+use crate::{addresses, fault, files, ids, settle, store, time};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// How long a terminated instance is listed.
@@ -68,19 +68,25 @@ impl Catalog {
 
     /// A folder without a record, unless somebody is about to write it.
     fn sweep_half_made(&self, folder: &Path) -> Result<bool, CatalogError> {
-        let makers = self.instances_folder().join("lock");
+        let makers = self.makers_lock();
         let fail = |source| CatalogError::io("lock", &makers, source);
         let Some(_makers) = Lock::attempt(&makers, Kind::Exclusive).map_err(fail)? else { return Ok(false) };
         let path = files::lock(folder);
         let fail = |source| CatalogError::io("lock", &path, source);
-        let Some(_lock) = Lock::attempt(&path, Kind::Exclusive).map_err(fail)? else { return Ok(false) };
+        // One without a lock is no maker's: those keep us away until they have it.
+        let _lock = match Lock::attempt_existing(&path) {
+            Ok(Some(lock)) => Some(lock),
+            Ok(None) => return Ok(false),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => None,
+            Err(cause) => return Err(fail(cause)),
+        };
         if files::instance(folder)?.is_some() {
             return Ok(false);
         }
         for id in store::others(folder, &std::collections::BTreeSet::new())? {
             store::rescue(self, folder, &id)?;
         }
-        fs::remove_dir_all(folder).map_err(|source| CatalogError::io("remove", folder, source))?;
+        files::remove_folder(folder)?;
         fault::point("sweep-instance");
         Ok(true)
     }
@@ -90,12 +96,17 @@ impl Catalog {
         let names = files::names(&folder)?;
         let lost = |name: &String| {
             let id = name.strip_suffix(".json").or_else(|| name.strip_suffix(".json.new"));
-            id.is_some_and(|id| !store::there(&folder.join(id)))
+            id.is_some_and(|id| ids::is_volume(id) && !store::there(&folder.join(id)))
         };
         if !names.iter().any(lost) {
             return Ok(0);
         }
+        // A volume that is on its way back needs its description.
+        store::recover(self, &self.instances()?);
         let _lock = store::lock(self)?;
+        if store::is_any_on_its_way(self)? {
+            return Ok(0);
+        }
         let mut count = 0_usize;
         for name in names.iter().filter(|name| lost(name)) {
             files::remove(&folder.join(name))?;
@@ -105,3 +116,7 @@ impl Catalog {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+#[path = "sweep_test.rs"]
+mod tests;

@@ -81,3 +81,55 @@ pub fn check_terminate(record: &InstanceRecord) -> Step {
 fn refuse<T>(record: &InstanceRecord, verb: &str) -> Result<T, CatalogError> {
     Err(CatalogError::incorrect_state(&record.instance_id, record.state, verb))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{catalog, code, new_instance};
+
+    const WRONG: Option<Step> = None;
+    const DO: Option<Step> = Some(Step::Do);
+    const DONE: Option<Step> = Some(Step::Done);
+
+    #[test]
+    fn every_verb_in_every_state_is_as_on_ec2() {
+        let (_folder, catalog) = catalog();
+        let mut record = catalog.create(new_instance(&catalog)).unwrap().record().clone();
+        // Start, stop, reboot, terminate.
+        let table = [
+            (State::Pending, [DONE, WRONG, WRONG, DO]),
+            (State::Running, [DONE, DO, DO, DO]),
+            (State::ShuttingDown, [WRONG, WRONG, WRONG, DONE]),
+            (State::Terminated, [WRONG, WRONG, WRONG, DONE]),
+            (State::Stopping, [WRONG, DONE, WRONG, DO]),
+            (State::Stopped, [DO, DONE, WRONG, DO]),
+        ];
+        assert!(State::ALL.iter().all(|state| table.iter().any(|(known, _)| known == state)));
+        for (state, expected) in table {
+            record.state = state;
+            let reboot = check_reboot(&record).map(|()| Step::Do);
+            let told = [check_start(&record), check_stop(&record), reboot, Ok(check_terminate(&record))];
+            for (told, expected) in told.into_iter().zip(expected) {
+                match expected {
+                    Some(step) => assert_eq!(told.unwrap(), step, "{state}"),
+                    None => assert_eq!(code(told), "IncorrectInstanceState", "{state}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_instance_store_holds_cannot_be_stopped() {
+        let (_folder, catalog) = catalog();
+        let mut record = catalog.create(new_instance(&catalog)).unwrap().record().clone();
+        record.root_device_type = "instance-store".to_owned();
+        for state in State::ALL {
+            record.state = state;
+            assert_eq!(code(check_stop(&record)), "UnsupportedOperation");
+        }
+        let id = &record.instance_id;
+        let words =
+            format!("The instance '{id}' does not have an 'ebs' root device type and cannot be stopped.");
+        assert_eq!(check_stop(&record).unwrap_err().to_string(), words);
+    }
+}

@@ -81,7 +81,7 @@ impl Catalog {
             if volumes.iter().any(|volume| volume.volume_id == id) {
                 continue;
             }
-            let Some(volume) = files::volume(&store::description(self, &id))? else { continue };
+            let Some(volume) = store::volume(self, &id) else { continue };
             let file = store::file(self, &id);
             volumes.push(described(&id, &volume, DEFAULT_ZONE, Vec::new(), Some(file)));
         }
@@ -150,9 +150,11 @@ impl Catalog {
         if store::there(&store::file(self, id)) { Ok(Place::Available) } else { Err(unknown(id)) }
     }
 
-    /// The instance that has this file as a volume.
+    /// The instance whose record names this file as a volume. Looks at records only: who calls this may hold what
+    /// putting them in order takes.
     pub(crate) fn of_file(&self, file: &Path) -> Result<Option<(String, InstanceRecord)>, CatalogError> {
-        for record in self.instances()? {
+        for id in self.ids()? {
+            let Ok(Some(record)) = files::instance(&self.instance_folder(&id)) else { continue };
             let mut volumes = record.own.volumes.iter();
             let id = volumes.find_map(|(id, volume)| match &volume.origin {
                 VolumeOrigin::File { file: other } if other == file => Some(id.clone()),
@@ -230,3 +232,7 @@ pub(crate) fn in_use(id: &str) -> CatalogError {
     // EC2's words: hashicorp/terraform-provider-aws issue 8565.
     CatalogError::refused("VolumeInUse", format!("{id} is already attached to an instance"))
 }
+
+#[cfg(test)]
+#[path = "volumes_test.rs"]
+mod tests;
