@@ -36,7 +36,3 @@ pub fn point(name: &str) {
             .unwrap_or_default();
     }
 }
-
-#[cfg(test)]
-#[path = "fault_test.rs"]
-mod tests;

@@ -18,6 +18,10 @@
     reason = "records are files, and anybody may have changed them"
 )]
 
+// Named as in tests/, which share what they make instances of.
+#[cfg(test)]
+extern crate self as ami_run_catalog;
+
 mod addresses;
 mod attach;
 mod catalog;

@@ -1,8 +1,8 @@
 //! What the tests make instances of.
 
-use crate::{
-    Behavior, Catalog, DEFAULT_ZONE, Held, NewInstance, NewVolume, Start, State, StateReason, VolumeOrigin,
-    VolumeRecord,
+use ami_run_catalog::{
+    Behavior, Catalog, CatalogError, DEFAULT_ZONE, Held, NewInstance, NewVolume, Start, State, StateReason,
+    VolumeOrigin, VolumeRecord,
 };
 use ami_run_storage::{Base, Volume};
 use std::path::Path;
@@ -97,13 +97,16 @@ pub(crate) fn volume_at(held: &Held, device: &str) -> String {
 }
 
 pub(crate) fn names(folder: &Path) -> Vec<String> {
-    crate::files::names(folder).unwrap()
+    let names = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 /// EC2's code of a refusal.
-pub(crate) fn code<T: std::fmt::Debug>(ended: Result<T, crate::CatalogError>) -> &'static str {
+pub(crate) fn code<T: std::fmt::Debug>(ended: Result<T, CatalogError>) -> &'static str {
     match ended {
-        Err(crate::CatalogError::Refused { code, .. }) => code,
+        Err(CatalogError::Refused { code, .. }) => code,
         other => panic!("not refused: {other:?}"),
     }
 }

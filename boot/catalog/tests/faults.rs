@@ -1,14 +1,22 @@
 //! A process is killed at every fault point of every verb. Whoever comes next sees the truth, can do the same again,
 //! and nothing is lost or left over.
 
-use super::POINTS;
-use crate::testing::{catalog, names, new_instance, new_volume, running, stopped};
-use crate::{Catalog, CatalogError, NewInstance, State, StateReason, VolumeOrigin, store, time};
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what goes wrong here is a test's failure")]
+
+#[path = "../src/testing.rs"]
+#[expect(dead_code, reason = "the crate's own tests use more of it")]
+mod testing;
+
+use ami_run_catalog::fault::POINTS;
+use ami_run_catalog::{
+    Catalog, CatalogError, Change, DescribedVolume, NewInstance, State, StateReason, VolumeOrigin, time,
+};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
+use testing::{catalog, names, new_instance, new_volume, running, stopped};
 
 const VERB: &str = "AMI_RUN_TEST_VERB";
 const STATE: &str = "AMI_RUN_TEST_STATE";
@@ -55,7 +63,7 @@ fn leftovers(catalog: &Catalog) {
     age(catalog);
     let half_made = catalog.instance_folder("i-0123456789abcdef0");
     fs::create_dir(half_made).unwrap();
-    fs::write(store::folder(catalog).join("vol-01.json"), "{}").unwrap();
+    fs::write(catalog.folder().join("volumes").join("vol-01.json"), "{}").unwrap();
 }
 
 fn the_instance(catalog: &Catalog) -> String {
@@ -65,8 +73,7 @@ fn the_instance(catalog: &Catalog) -> String {
 
 /// The one that is not the root.
 fn the_volume(catalog: &Catalog) -> String {
-    let root =
-        |volume: &crate::DescribedVolume| volume.attachments.iter().any(|one| one.device == "/dev/sda1");
+    let root = |volume: &DescribedVolume| volume.attachments.iter().any(|one| one.device == "/dev/sda1");
     catalog.volumes().unwrap().into_iter().find(|volume| !root(volume)).unwrap().volume_id
 }
 
@@ -126,7 +133,7 @@ fn sweep(catalog: &Catalog) -> Result<(), CatalogError> {
 }
 
 fn modify(catalog: &Catalog) -> Result<(), CatalogError> {
-    let change = crate::Change { memory_mib: Some(512), ..crate::Change::default() };
+    let change = Change { memory_mib: Some(512), ..Change::default() };
     catalog.modify(&the_instance(catalog), &change).map(drop)
 }
 
@@ -147,10 +154,8 @@ fn a_verb_for_another_test() {
 }
 
 fn run(verb: &Verb, catalog: &Catalog, point: &str) -> ExitStatus {
-    let child = concat!(module_path!(), "::a_verb_for_another_test");
-    let (_, child) = child.split_once("::").unwrap();
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", child, "--quiet"])
+        .args(["--exact", "a_verb_for_another_test", "--quiet"])
         .env(VERB, verb.name)
         .env(STATE, catalog.folder())
         .env("AMI_RUN_FAULT", point)
