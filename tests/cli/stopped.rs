@@ -75,8 +75,8 @@ fn an_instance_is_found_by_the_beginning_of_its_id_or_its_name_if_that_is_one_s_
     let [one, other] = &ids;
     assert!(refused.err.contains(one) && refused.err.contains(other), "{}", refused.err);
     let same = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-    assert_eq!(life.ended(&["terminate", &one[..same]]).code, Some(1));
-    life.done(&format!("terminate {}", &one[..=same]));
+    assert_eq!(life.ended(&["terminate", one.split_at(same).0]).code, Some(1));
+    life.done(&format!("terminate {}", one.split_at(same + 1).0));
     assert_eq!((life.state(one), life.state(other)), ("terminated".to_owned(), "stopped".to_owned()));
     // The name is the living one's.
     life.done("terminate web");

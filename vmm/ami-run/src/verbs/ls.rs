@@ -1,6 +1,6 @@
 //! `ls`: the instances, as a table, as ids, or in DescribeInstances' shape.
 
-use super::{folder, refused, run, words};
+use super::{refused, run, words};
 use crate::args::{Ls, Output};
 use crate::exit::Code;
 use crate::failure::Failure;
@@ -86,7 +86,7 @@ fn holds(catalog: &Catalog, instances: &[InstanceRecord]) -> Vec<String> {
                 None => Some(0),
                 Some(thread) => thread.ok().and_then(|thread| thread.join().ok()).flatten(),
             };
-            nameless.map_or_else(|| "?".to_owned(), |nameless| words::size(named.saturating_add(nameless)))
+            nameless.map_or_else(|| "?".to_owned(), |nameless| ui::size(named.saturating_add(nameless)))
         });
         told.collect()
     })
@@ -94,7 +94,7 @@ fn holds(catalog: &Catalog, instances: &[InstanceRecord]) -> Vec<String> {
 
 /// The bytes in files without a name, as the machine's process tells them.
 fn nameless(catalog: &Catalog, id: &str) -> Option<u64> {
-    let mut connection = Connection::connect(&folder(catalog, id)).ok()?;
+    let mut connection = Connection::connect(&catalog.instance_folder(id)).ok()?;
     match connection.ask_within(Action::Describe, ANSWER) {
         Ok(Outcome::Description { holds, .. }) => Some(holds),
         _ => None,

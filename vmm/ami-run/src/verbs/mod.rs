@@ -29,7 +29,6 @@ use ami_run_catalog::control::{Action, Connection, Outcome};
 use ami_run_catalog::{Catalog, CatalogError, InstanceRecord, State, Step, Transition};
 use std::error::Error as _;
 use std::io::ErrorKind;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Between two looks at a record that another process is about to change.
@@ -95,11 +94,6 @@ impl Several {
     }
 }
 
-/// The folder of an instance.
-fn folder(catalog: &Catalog, id: &str) -> PathBuf {
-    catalog.folder().join("instances").join(id)
-}
-
 /// An instance that was there a moment ago. None: nothing was to be left of it when it ended.
 fn describe(catalog: &Catalog, id: &str) -> Result<Option<InstanceRecord>, Failure> {
     match catalog.describe(id) {
@@ -133,7 +127,7 @@ fn ask(
         if !record.state.is_alive() {
             return Ok(Asked::NotAlive(record.state));
         }
-        let asked = Connection::connect(&folder(catalog, id))
+        let asked = Connection::connect(&catalog.instance_folder(id))
             .map_err(|source| CatalogError::NoAnswer { id: id.to_owned(), source })
             .and_then(|mut connection| connection.ask(action.clone()));
         match asked {

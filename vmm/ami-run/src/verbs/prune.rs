@@ -1,10 +1,10 @@
 //! `prune`, and what stays of an instance that is terminated.
 
-use super::{Several, refused, run, words};
-use crate::answer;
+use super::{Several, refused, run};
 use crate::args::Prune;
 use crate::exit::Code;
 use crate::failure::Failure;
+use crate::{answer, ui};
 use ami_run_catalog::{Catalog, Held, InstanceMapping, InstanceRecord, State, VolumeOrigin};
 
 /// Removes what does not run.
@@ -18,7 +18,7 @@ pub(crate) fn prune(args: &Prune) -> Code {
             if !args.dry_run && several.take(remove(catalog, id)).is_none() {
                 continue;
             }
-            page.push(format!("{id}  {}  {}", record.state, words::size(holds)));
+            page.push(format!("{id}  {}  {}", record.state, ui::size(holds)));
             sum = sum.saturating_add(holds);
             stays.extend(staying);
         }
@@ -26,7 +26,7 @@ pub(crate) fn prune(args: &Prune) -> Code {
         let verb = if args.dry_run { "would prune" } else { "pruned" };
         let instances = if count == 1 { "instance" } else { "instances" };
         page.extend(stays);
-        page.push(format!("{verb} {count} {instances}: {}", words::size(sum)));
+        page.push(format!("{verb} {count} {instances}: {}", ui::size(sum)));
         Ok(answer::page(&page.join("\n"), several.code))
     })
 }

@@ -1,4 +1,4 @@
-//! How lists are told to people: aligned columns, sizes, and how long something is ago.
+//! How lists are told to people: aligned columns, and how long something is ago.
 
 /// A column for each word of the head, as wide as what stands in it. An empty cell is a dash.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -31,17 +31,6 @@ fn cell(text: &str) -> String {
         .collect()
 }
 
-/// Bytes with three digits at most before the point, and one behind it where that says anything.
-pub(crate) fn size(bytes: u64) -> String {
-    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    let Some((unit, shift)) = units.into_iter().find(|(_, shift)| bytes >> shift > 0) else {
-        return format!("{bytes} B");
-    };
-    let whole = bytes >> shift;
-    let tenths = ((bytes & ((1 << shift) - 1)) * 10) >> shift;
-    if whole < 10 && tenths > 0 { format!("{whole}.{tenths} {unit}") } else { format!("{whole} {unit}") }
-}
-
 /// How long ago something was.
 pub(crate) fn ago(seconds: u64) -> String {
     match seconds {
@@ -67,20 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_times_are_short() {
-        let sizes = [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (4096, "4 KiB"),
-            (1536, "1.5 KiB"),
-            (200 << 20, "200 MiB"),
-            ((1 << 30) - 1, "1023 MiB"),
-            (5 << 29, "2.5 GiB"),
-            (u64::MAX, "17179869183 GiB"),
-        ];
-        for (bytes, wanted) in sizes {
-            assert_eq!(size(bytes), wanted);
-        }
+    fn times_are_short() {
         let times = [
             (0, "0 s ago"),
             (59, "59 s ago"),
