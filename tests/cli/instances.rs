@@ -3,10 +3,12 @@
 
 use crate::guest::Guest;
 use crate::life::Life;
-use crate::run::{Ended, end, has_kvm, read_until, run};
+use crate::run::{BOUND, Ended, end, has_kvm, read_until, run};
 use ami_run_catalog::{Held, State};
 use serde_json::{Value, json};
+use std::fs;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Exit code, and what is said. None: this one waits for what the instance is doing.
 type Expected = Option<(i32, &'static str)>;
@@ -160,11 +162,23 @@ fn an_instance_is_stopped_started_rebooted_and_terminated() {
     assert_eq!(life.instance(&id).unwrap()["StateReason"]["Code"], "Client.UserInitiatedShutdown");
     assert_eq!(change("start --force", "StartingInstances"), ["stopped", "running"]);
     assert_eq!(life.instance(&id).unwrap()["PrivateIpAddress"], address, "it is kept");
+    // The guest starts over in the same run: it has powered off, and its machine has not.
+    let log = life.state_folder().join("instances").join(&id).join("console.log");
+    let started = || fs::read_to_string(&log).unwrap().matches("up").count();
+    assert_eq!(started(), 1);
     life.done("reboot web");
+    let begun = Instant::now();
+    while started() < 2 {
+        assert!(begun.elapsed() < BOUND, "the guest does not start over");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     life.done("wait web running");
     assert_eq!(change("terminate", "TerminatingInstances"), ["running", "terminated"]);
     assert_eq!(change("terminate", "TerminatingInstances"), ["terminated", "terminated"]);
     assert!(!life.done("volume ls").contains("vol-"), "its root volume went with it");
+    life.done("prune");
+    let left = life.left();
+    assert!(!left.iter().any(|path| ["i-", "vol-", "172"].iter().any(|of| path.contains(of))), "{left:?}");
 }
 
 #[test]
@@ -175,8 +189,8 @@ fn one_that_was_launched_to_be_removed_is_terminated_by_stop() {
     let life = Life::new();
     let id = life.launch("web", waiting(), &["--rm"]);
     assert_eq!(life.done("stop web"), format!("{id}  running → terminated\n"));
-    life.done("prune");
-    assert_eq!(life.done("ls -q"), "");
+    assert!(life.left().iter().any(|path| path.ends_with("console.log")), "it is listed for an hour");
+    assert_eq!(life.state(&id), "terminated");
 }
 
 #[test]

@@ -10,6 +10,8 @@ use ami_run_catalog::{
 use ami_run_image::Tag;
 use ami_run_storage::{Base, Volume};
 use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 
 pub(crate) struct Life {
@@ -50,8 +52,25 @@ impl Life {
         ended.out.trim().to_owned()
     }
 
+    pub(crate) fn state_folder(&self) -> PathBuf {
+        self.place.folder().join("home/.local/share/ami-run")
+    }
+
+    /// Every path in the state folder, seen from there.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        let mut folders = vec![self.state_folder()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                left.push(entry.path().strip_prefix(self.state_folder()).unwrap().display().to_string());
+                folders.extend(entry.file_type().unwrap().is_dir().then(|| entry.path()));
+            }
+        }
+        left
+    }
+
     fn catalog(&self) -> Catalog {
-        Catalog::open(&self.place.folder().join("home/.local/share/ami-run")).unwrap()
+        Catalog::open(&self.state_folder()).unwrap()
     }
 
     /// An instance that this process holds, and that is pending. Volumes: 1 GiB each, at /dev/xvda and /dev/sdf.

@@ -87,7 +87,7 @@ fn an_instance_is_found_by_the_beginning_of_its_id_or_its_name_if_that_is_one_s_
 fn a_damaged_record_keeps_nobody_else_and_a_newer_state_folder_is_left_alone() {
     let life = Life::new();
     let (web, db) = (life.stopped("web"), life.stopped("db"));
-    let state = life.place.folder().join("home/.local/share/ami-run");
+    let state = life.state_folder();
     fs::write(state.join("instances").join(&web).join("instance.json"), "{").unwrap();
     let listed = life.ended(&["ls", "-q"]);
     assert_eq!((listed.code, listed.out), (Some(0), format!("{db}\n")), "{}", listed.err);
