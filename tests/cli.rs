@@ -16,6 +16,8 @@ mod ending;
 mod guest;
 #[path = "cli/instances.rs"]
 mod instances;
+#[path = "cli/killed.rs"]
+mod killed;
 #[path = "cli/life.rs"]
 mod life;
 #[path = "cli/lint.rs"]
