@@ -6,6 +6,7 @@
 mod alike;
 mod answer;
 mod args;
+mod attach;
 mod bases;
 mod console;
 mod disks;
@@ -18,6 +19,7 @@ mod inspect;
 mod instance;
 mod launch;
 mod lint;
+mod logs;
 mod mappings;
 mod outputs;
 mod panic;
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
         Ok(Command::Process(args)) => instance::process(&args),
         Ok(Command::Doctor(args)) => doctor::run(&args),
         Ok(Command::Lint(args)) => lint::run(&args),
+        Ok(Command::Console(args)) => attach::run(&args),
+        Ok(Command::Logs(args)) => logs::run(&args),
         Ok(Command::SnapshotServe(args)) => serve::snapshot(&args),
         Ok(Command::VolumeCreate(args)) => volume::create(&args),
         Ok(Command::VolumeServe(args)) => serve::volume(&args),

@@ -122,6 +122,13 @@ pub(crate) fn result(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// What a guest said on standard output, as it said it.
+pub(crate) fn raw(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
 /// Several lines for people on standard output.
 pub(crate) fn page(text: &str) -> io::Result<()> {
     result(&clean(text))

@@ -3,19 +3,23 @@
 //! A verb is a line in [`VERBS`] and a file here. The first word that is no verb is the image of a launch: clap's own
 //! subcommands cannot keep that rule, so clap reads only what follows the verb.
 
+mod console;
 mod doctor;
 mod instances;
 mod launch;
 mod lint;
 mod process;
+mod logs;
 mod snapshot;
 mod volume;
 
+pub(crate) use console::Console;
 pub(crate) use doctor::Doctor;
 pub(crate) use instances::{Ls, Modify, Prune, Reboot, Start, Stop, Terminate, Wait};
 pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch, MAX_CPUS};
 pub(crate) use lint::Lint;
 pub(crate) use process::{PROCESS, Process};
+pub(crate) use logs::Logs;
 pub(crate) use snapshot::SnapshotServe;
 pub(crate) use volume::{
     AttachVolume, DetachVolume, VolumeCreate, VolumeLs, VolumeRebase, VolumeResize, VolumeRm, VolumeServe,
@@ -42,6 +46,8 @@ pub(crate) enum Command {
     Process(Box<Process>),
     Doctor(Doctor),
     Lint(Lint),
+    Console(Console),
+    Logs(Logs),
     SnapshotServe(SnapshotServe),
     VolumeCreate(VolumeCreate),
     VolumeServe(VolumeServe),
@@ -76,7 +82,7 @@ struct Verb {
     read: fn(&[OsString]) -> Result<Command, clap::Error>,
 }
 
-const VERBS: [Verb; 20] = [
+const VERBS: [Verb; 22] = [
     Verb {
         name: "launch",
         about: "Launch an image; this word may be left out",
@@ -141,6 +147,16 @@ const VERBS: [Verb; 20] = [
         name: "image lint",
         about: "Say what would keep an image from starting on EC2",
         read: |words| Lint::try_parse_from(words).map(Command::Lint),
+    },
+    Verb {
+        name: "console",
+        about: "Use the console of an instance that runs",
+        read: |words| Console::try_parse_from(words).map(Command::Console),
+    },
+    Verb {
+        name: "logs",
+        about: "Show what an instance's console said",
+        read: |words| Logs::try_parse_from(words).map(Command::Logs),
     },
     Verb {
         name: "snapshot serve",
@@ -338,6 +354,8 @@ mod tests {
             Launch::command(),
             Doctor::command(),
             Lint::command(),
+            Console::command(),
+            Logs::command(),
             SnapshotServe::command(),
             VolumeCreate::command(),
             VolumeServe::command(),

@@ -10,7 +10,7 @@ mod transcript;
 
 pub(crate) use escape::Command;
 pub(crate) use input::Input;
-pub(crate) use log::ConsoleLog;
+pub(crate) use log::{ConsoleLog, NEWER, OLDER};
 pub(crate) use plain::Plain;
 pub(crate) use screen::Screen;
 pub(crate) use transcript::{Seen, Transcript};

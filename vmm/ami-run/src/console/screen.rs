@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// What is kept for a reader that does not read.
@@ -141,6 +141,12 @@ impl Screen {
     }
 }
 
+impl AsFd for Screen {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.to.as_fd()
+    }
+}
+
 /// Whether this is the very file, pipe or terminal that standard error is.
 fn is_standard_error(stream: &OwnedFd) -> bool {
     let id = |of: io::Result<rustix::fs::Stat>| of.map(|it| (it.st_dev, it.st_ino)).ok();
@@ -159,7 +165,6 @@ fn reopen(stream: BorrowedFd<'_>) -> Option<OwnedFd> {
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::os::fd::AsFd;
 
     fn drain(from: &mut io::PipeReader, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
