@@ -133,6 +133,7 @@ fn the_cache_is_in_the_state_folder_and_without_a_home_in_a_temporary_one() {
         let me = rustix::process::geteuid().as_raw();
         let state = place.folder().join(format!("tmp/ami-run-{me}"));
         assert_eq!(cached(&state.join("cache")).len(), 2, "{name}");
+        fs::remove_dir_all(&state).unwrap();
         // A file is in the folder's place.
         let state = place.folder().join("state");
         fs::write(&state, "").unwrap();

@@ -212,7 +212,9 @@ fn a_launch_in_another_terminal_is_stopped_too() {
         return;
     }
     let life = Life::new();
-    let mut launch = life.place.guest(waiting(), &["--name", "web"]);
+    life.place.write("guest", waiting().elf());
+    let machine = ["--kernel", "guest", "--force", "--cpus", "1", "--memory", "64", "--name", "web"];
+    let mut launch = life.place.command(&machine);
     let mut child = launch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     read_until(child.stdout.as_mut().unwrap(), "up");
     let said = life.done("stop web");

@@ -1,7 +1,7 @@
 //! Stock Debian, where KVM is real: by the distribution's SeaBIOS and GRUB to `login:`, and everything that one
 //! launch can show.
 
-use crate::expect::{Launch, guest, path};
+use crate::expect::{Launch, done, guest, path, state};
 use std::path::Path;
 
 /// Logs in on the console, as the recipe documents; returns what it showed before. SeaBIOS sends what GRUB said
@@ -207,6 +207,65 @@ fn on_qcow2_and_virtio_blk_stock_debian_grows_and_keeps_a_file_over_a_reboot() {
     launch.type_in("poweroff\n");
     let end = launch.end();
     assert_eq!(end.code, Some(0), "{}", end.status);
+}
+
+#[test]
+fn stock_debian_is_stopped_and_started_and_keeps_what_it_wrote() {
+    let Some(recipe) = guest("AMI_RUN_GUEST_DEBIAN") else { return };
+    let state = state();
+    let image = path(&recipe, "image.json");
+    let second = "DeviceName=/dev/sdf,Ebs={VolumeSize=1,DeleteOnTermination=false}";
+    let launch = [&image, "-d", "--name", "web", "--cpus", "2", "--block-device-mappings", second];
+    let id = done(&state, &[&launch[..], &["--wait-for", "console:login: "]].concat()).trim().to_owned();
+    let address = describe(&state, &id)["PrivateIpAddress"].clone();
+    // Late: the prompt was said before anybody looked.
+    let mut console = Launch::start_in(&state, &["console", "web"]);
+    log_in(&mut console);
+    console.shell("mkfs.ext4 -q /dev/sdf");
+    console.shell("mkdir /srv/second; mount /dev/sdf /srv/second");
+    console.shell(
+        "echo root > /var/tmp/mark; echo second > /srv/second/mark; cat /proc/sys/kernel/random/boot_id",
+    );
+    let serials = console.shell("cat /sys/block/nvme*/device/serial | sort");
+    // Written, and never flushed by hand: the power button's way down does.
+    assert!(done(&state, &["stop", "web", "--timeout", "10m"]).ends_with("running → stopped\n"));
+    let end = console.end();
+    assert_eq!(end.code, Some(0), "{}", end.status);
+    let stopped = describe(&state, &id);
+    assert_eq!(stopped["StateReason"]["Code"], "Client.UserInitiatedShutdown", "{stopped}");
+    assert_eq!(stopped["PrivateIpAddress"], address);
+
+    done(&state, &["start", "web"]);
+    let mut console = Launch::start_in(&state, &["console", "web"]);
+    log_in(&mut console);
+    assert_eq!(console.shell("cat /var/tmp/mark"), "root");
+    console.shell("mount /dev/sdf /srv/second");
+    assert_eq!(console.shell("cat /srv/second/mark"), "second");
+    assert_eq!(console.shell("cat /sys/block/nvme*/device/serial | sort"), serials, "the same volumes");
+    console.type_in("poweroff\n");
+    done(&state, &["wait", "web", "stopped", "--timeout", "10m"]);
+    assert_eq!(describe(&state, &id)["StateReason"]["Code"], "Client.InstanceInitiatedShutdown");
+    assert_eq!(console.end().code, Some(0));
+    let log = done(&state, &["logs", "web"]);
+    has(&log, &["reboot: Power down"]);
+    // The root goes, the second volume says that it stays.
+    let said = done(&state, &["terminate", "web", "--output", "json"]);
+    has(&said, &["\"terminated\""]);
+    let volumes: serde_json::Value =
+        serde_json::from_str(&done(&state, &["volume", "ls", "--output", "json"])).unwrap();
+    let volumes = volumes["Volumes"].as_array().unwrap();
+    assert_eq!(
+        (volumes.len(), &volumes[0]["State"], &volumes[0]["Size"]),
+        (1, &"available".into(), &1.into())
+    );
+}
+
+/// What DescribeInstances says of an instance.
+fn describe(state: &std::sync::Arc<tempfile::TempDir>, id: &str) -> serde_json::Value {
+    let all: serde_json::Value = serde_json::from_str(&done(state, &["ls", "--output", "json"])).unwrap();
+    let instances =
+        all["Reservations"].as_array().unwrap().iter().flat_map(|one| one["Instances"].as_array().unwrap());
+    instances.into_iter().find(|one| one["InstanceId"] == id).unwrap().clone()
 }
 
 #[test]

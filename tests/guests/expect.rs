@@ -118,6 +118,13 @@ pub(crate) fn state() -> Arc<TempDir> {
     Arc::new(tempfile::tempdir_in("/var/tmp").unwrap())
 }
 
+/// Runs a command to its end, which must be a good one; what it said on standard output.
+pub(crate) fn done(state: &Arc<TempDir>, arguments: &[&str]) -> String {
+    let end = Launch::start_in(state, arguments).end();
+    assert_eq!(end.code, Some(0), "{arguments:?}\n{}\n{}", end.console, end.status);
+    end.console
+}
+
 /// A test that fails must not leave its guest behind.
 impl Drop for Launch {
     fn drop(&mut self) {

@@ -1,7 +1,7 @@
 //! Boots on the host's own /dev/kvm, whatever it can: SeaBIOS and GRUB from a virtio-blk disk. `--force`, because
 //! they run on a KVM that only emulates guest kernels too.
 
-use crate::expect::{Launch, guest, path};
+use crate::expect::{Launch, guest, path, state};
 use std::fs;
 use std::process::Command;
 
@@ -58,7 +58,9 @@ fn what_is_waited_for_ends_the_launch() {
         "--output",
         "json",
     ];
-    let output = Command::new(env!("CARGO_BIN_EXE_ami-run")).args(arguments).output().unwrap();
+    let state = state();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ami-run"));
+    let output = command.args(arguments).env("AMI_RUN_STATE_DIR", state.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(result["ExitCode"], 0, "{result}");

@@ -1,8 +1,10 @@
 //! The small guest, where KVM is real: a kernel without firmware, its CPUs, memory, disk and ends.
 
-use crate::expect::{End, Launch, guest, path};
+use crate::expect::{End, Launch, done, guest, path, state};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use tempfile::TempDir;
 
 /// Arguments for the small guest with these kernel arguments.
 fn arguments(folder: &Path, append: &str, more: &[&str]) -> Vec<String> {
@@ -23,6 +25,7 @@ fn result(arguments: &[String]) -> (Option<i32>, serde_json::Value) {
     let log = temporary.path().join("console.log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_ami-run"));
     command.args(arguments).args(["--output", "json", "--console-log"]).arg(log).stdin(Stdio::null());
+    command.env("AMI_RUN_STATE_DIR", temporary.path());
     let output = command.output().unwrap();
     (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
 }
@@ -168,4 +171,36 @@ fn sigterm_asks_the_guest_to_power_off() {
     let end = launch.end();
     assert_eq!(end.code, Some(128 + 15), "{}\n{}", end.console, end.status);
     assert!(end.console.contains("small: power button"), "{}", end.console);
+}
+
+/// What is in the state folder besides its own files.
+fn left(state: &TempDir) -> Vec<String> {
+    let names = |folder: &str| {
+        let entries = std::fs::read_dir(state.path().join(folder)).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name != "lock")
+    };
+    ["instances", "volumes", "addresses"].into_iter().flat_map(names).collect()
+}
+
+#[test]
+fn a_power_off_does_what_the_instance_s_shutdown_behavior_says() {
+    let Some(folder) = guest("AMI_RUN_GUEST_SMALL") else { return };
+    let run = |state: &Arc<TempDir>, more: &[&str]| {
+        let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
+        let disk = temporary.path().join("disk.raw");
+        std::fs::write(&disk, vec![0x5a; 16 << 20]).unwrap();
+        let more = [&[disk.to_str().unwrap(), "--timeout", "400"][..], more].concat();
+        let end = Launch::start_in(state, &arguments(&folder, "io=vda", &more)).end();
+        assert_eq!(end.code, Some(0), "{}\n{}", end.console, end.status);
+        done(state, &["ls", "--output", "json"])
+    };
+    let stopped = state();
+    let all = run(&stopped, &[]);
+    assert!(all.contains("\"stopped\"") && all.contains("Client.InstanceInitiatedShutdown"), "{all}");
+    let terminated = state();
+    let all = run(&terminated, &["--instance-initiated-shutdown-behavior", "terminate"]);
+    assert!(all.contains("\"terminated\"") && all.contains("Client.InstanceInitiatedShutdown"), "{all}");
+    let removed = state();
+    assert_eq!(run(&removed, &["--rm"]).trim(), r#"{"Reservations":[]}"#);
+    assert_eq!(left(&removed), Vec::<String>::new());
 }

@@ -67,7 +67,8 @@ fn start(start: &Start) -> Start {
 fn volume(args: &Launch, planned: &PlannedVolume) -> NewVolume {
     let origin = match planned.source.as_ref().map(full) {
         Some(file) if planned.kept => VolumeOrigin::File { file },
-        base if args.removes() && planned.delete_on_termination => VolumeOrigin::Private { base },
+        // Nothing is to stay, whatever DeleteOnTermination says.
+        base if args.removes() => VolumeOrigin::Private { base },
         base => VolumeOrigin::Store { base },
     };
     let volume = VolumeRecord {

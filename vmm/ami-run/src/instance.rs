@@ -22,6 +22,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
 
@@ -57,6 +58,7 @@ pub(crate) fn spawn(catalog: &Catalog, held: Held, options: &[OsString]) -> Resu
 fn command(catalog: &Catalog, id: &str, folder: &Path, options: &[OsString]) -> io::Result<Command> {
     let log = OpenOptions::new().append(true).create(true).mode(0o600).open(folder.join(LOG))?;
     let mut command = Command::new("/proc/self/exe");
+    command.arg0("ami-run");
     command.arg("--state-dir").arg(catalog.folder()).args([args::PROCESS, id]).args(options);
     command.stdout(Stdio::piped()).stderr(log);
     Ok(command)

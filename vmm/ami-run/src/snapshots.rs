@@ -172,7 +172,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let image = Image { image_id: Some("ami-1".to_owned()), ..Image::default() };
         let told = look("snap-1", &[], &image, folder.path()).unwrap_err();
-        assert_eq!((told.causes.len(), told.ec2.unwrap().code), (1, "InvalidSnapshot.NotFound"));
+        assert_eq!((told.causes.len(), told.ec2.unwrap().code.as_str()), (1, "InvalidSnapshot.NotFound"));
         assert!(told.causes[0].contains("/snap-1.raw, nor one of .img, .qcow2, "), "{:?}", told.causes);
         let hint = told.hint.unwrap();
         for way in ["coldsnap download snap-1 ", "copy-image --source-image-id ami-1", "create-snapshot"] {

@@ -158,6 +158,10 @@ pub(crate) struct Launch {
     pub(crate) count: u32,
 
     /// Terminate the instance when it ends, and keep nothing of it; --wait-for without -d implies it
+    ///
+    /// Its volumes go, too, whatever DeleteOnTermination says; a volume's own file (IMAGE) stays. Without -d not
+    /// even a record is left; with it, the record and the console's log stay for an hour, as of any terminated
+    /// instance.
     #[arg(long, help_heading = "Instance")]
     pub(crate) rm: bool,
 

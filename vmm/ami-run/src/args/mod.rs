@@ -8,8 +8,8 @@ mod doctor;
 mod instances;
 mod launch;
 mod lint;
-mod process;
 mod logs;
+mod process;
 mod snapshot;
 mod volume;
 
@@ -18,8 +18,8 @@ pub(crate) use doctor::Doctor;
 pub(crate) use instances::{Ls, Modify, Prune, Reboot, Start, Stop, Terminate, Wait};
 pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch, MAX_CPUS};
 pub(crate) use lint::Lint;
-pub(crate) use process::{PROCESS, Process};
 pub(crate) use logs::Logs;
+pub(crate) use process::{PROCESS, Process};
 pub(crate) use snapshot::SnapshotServe;
 pub(crate) use volume::{
     AttachVolume, DetachVolume, VolumeCreate, VolumeLs, VolumeRebase, VolumeResize, VolumeRm, VolumeServe,
