@@ -263,6 +263,7 @@ fn states_come_with_their_reasons_and_times() {
     assert!(record.state_transition_reason.ends_with(" GMT)"), "{record:?}");
     held.change(|record| record.launch_time = "2026-01-01T00:00:00+00:00".to_owned()).unwrap();
     held.enter(State::Pending, None).unwrap();
+    assert_eq!(catalog.describe(&id).unwrap(), *held.record(), "nobody takes it for a dead one");
     assert_eq!((held.record().state_transition_reason.as_str(), &held.record().state_reason), ("", &None));
     assert!(held.record().launch_time.as_str() > "2026-01-01T00:00:00+00:00");
     held.change(|record| record.own.process = Some(1)).unwrap();

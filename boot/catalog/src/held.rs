@@ -77,7 +77,7 @@ impl Held {
     ) -> Result<(), CatalogError> {
         // The record says that it is alive only while the lock says so, too.
         if state.is_alive() {
-            self.set_alive(true)?;
+            self.come_alive()?;
         }
         self.change(|record| {
             let now = time::now();
@@ -102,19 +102,18 @@ impl Held {
             record.state = state;
             record.state_reason = reason;
             change(record);
-        })?;
-        if state.is_alive() { Ok(()) } else { self.set_alive(false) }
+        })
     }
 
     /// Writes the first record, of a pending instance.
     pub(crate) fn begin(&mut self) -> Result<(), CatalogError> {
-        self.set_alive(true)?;
+        self.come_alive()?;
         self.change(|_| ())
     }
 
-    fn set_alive(&self, alive: bool) -> Result<(), CatalogError> {
+    fn come_alive(&self) -> Result<(), CatalogError> {
         let fail = |source| CatalogError::io("lock", files::lock(&self.folder), source);
-        self.lock.set_alive(alive).map_err(fail)
+        self.lock.come_alive().map_err(fail)
     }
 
     /// TerminateInstances, of a machine that runs no more: volumes go with it as their DeleteOnTermination says,

@@ -82,11 +82,11 @@ impl Lock {
         Ok(Some(Lock(file)))
     }
 
-    /// Whether what the record says of a machine is said of a process that is there.
-    pub(crate) fn set_alive(&self, alive: bool) -> io::Result<()> {
-        let kind = if alive { libc::F_WRLCK } else { libc::F_UNLCK };
+    /// Takes the second for as long as this is held: what the record says of a machine is said of a process that is
+    /// there.
+    pub(crate) fn come_alive(&self) -> io::Result<()> {
         // Nobody else has it who has not the first.
-        if set(&self.0, ALIVE, kind)? { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        if set(&self.0, ALIVE, libc::F_WRLCK)? { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
     }
 
     pub(crate) fn into_descriptor(self) -> OwnedFd {
@@ -141,4 +141,36 @@ fn is_held(file: &File, offset: i64) -> io::Result<bool> {
     let mut what = what(offset, libc::F_WRLCK)?;
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut what))?;
     Ok(i32::from(what.l_type) != libc::F_UNLCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_of_a_file_that_lost_its_name_keeps_nobody_out_and_is_none() {
+        let folder = crate::testing::folder();
+        let path = folder.path().join("lock");
+        let file = open(&path, true).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let gone = Lock::of(file.try_clone().unwrap(), &path, Kind::Exclusive).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+        let _other = Lock::attempt(&path, Kind::Exclusive).unwrap().unwrap();
+        let gone = Lock::of(file, &path, Kind::Exclusive).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+        assert!(Lock::attempt_existing(&path).unwrap().is_none());
+    }
+
+    #[test]
+    fn makers_share_and_who_clears_up_is_alone() {
+        let folder = crate::testing::folder();
+        let path = folder.path().join("lock");
+        let one = Lock::attempt(&path, Kind::Shared).unwrap().unwrap();
+        let other = Lock::attempt(&path, Kind::Shared).unwrap().unwrap();
+        drop(one);
+        assert!(Lock::attempt(&path, Kind::Exclusive).unwrap().is_none());
+        drop(other);
+        let _alone = Lock::attempt(&path, Kind::Exclusive).unwrap().unwrap();
+        assert!(Lock::attempt(&path, Kind::Shared).unwrap().is_none());
+    }
 }

@@ -80,3 +80,18 @@ fn descriptions_without_their_volumes_and_stale_addresses_go() {
     );
     assert_eq!(catalog.describe(&id).unwrap().state_reason, Some(StateReason::by_user()));
 }
+
+#[test]
+fn a_volume_on_its_way_back_keeps_its_description() {
+    let (_folder, catalog) = catalog();
+    let (id, data) = stopped(&catalog);
+    catalog.detach_volume(&data).unwrap();
+    // An attachment was cut short, and another command is on the instance.
+    let at = files::volumes(&catalog.instance_folder(&id)).join(&data);
+    fs::rename(store::file(&catalog, &data), &at).unwrap();
+    let busy = Lock::attempt_existing(&files::lock(&catalog.instance_folder(&id))).unwrap().unwrap();
+    assert_eq!(catalog.sweep(), Swept::default());
+    drop(busy);
+    assert_eq!(catalog.volumes().unwrap().last().unwrap().volume_type, "gp3");
+    assert!(!at.exists());
+}
