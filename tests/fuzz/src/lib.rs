@@ -1,5 +1,5 @@
 //! Fuzz targets: what a guest can do to the virtual hardware, a disk or a disk file to who looks into it, an NBD client
-//! to its server, and what people write about images, played from bytes.
+//! or a verb to its server, and what people write about images, played from bytes.
 //!
 //! Each target is a function of one byte string that must return: no panic, no endless loop, no memory that grows
 //! with what the bytes ask for. Numbers that run out end the play. `cargo test` plays the corpus and mutations of
@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, reason = "a host without memory or temporary files ends the run, in words")]
 
 mod chips;
+mod control;
 mod disk;
 mod file;
 mod fw_cfg;
@@ -20,6 +21,7 @@ mod pci_config;
 mod virtio;
 
 pub use chips::{cmos, power, serial};
+pub use control::control;
 pub use disk::{disk_ext, disk_fat, disk_tables, efi_program, initrd_archive};
 pub use file::{file_gzip, file_qcow2, file_vhd, file_vmdk, file_xz, file_zstd};
 pub use fw_cfg::fw_cfg;
@@ -33,8 +35,9 @@ pub use virtio::{virtio_block, virtio_rng};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 23] = [
+pub const TARGETS: [(&str, Target); 24] = [
     ("cmos", cmos),
+    ("control", control),
     ("disk_ext", disk_ext),
     ("disk_fat", disk_fat),
     ("disk_tables", disk_tables),

@@ -176,6 +176,11 @@ fn cmos() {
 }
 
 #[test]
+fn control() {
+    fuzz("control");
+}
+
+#[test]
 fn disk_ext() {
     fuzz("disk_ext");
 }

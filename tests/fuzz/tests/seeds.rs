@@ -2,6 +2,8 @@
 //! is compared, so that it cannot grow stale. Finds of a fuzzer may lie beside it.
 #![expect(clippy::unwrap_used, reason = "a test: what does not fit fails it")]
 
+#[path = "seeds/control.rs"]
+mod control;
 #[path = "seeds/disk.rs"]
 mod disk;
 #[path = "seeds/file.rs"]
@@ -388,7 +390,7 @@ fn the_corpus_is_what_is_written_here() {
     let mut all = chips();
     all.extend(disk::all());
     all.extend(file::all());
-    all.extend([("nbd", nbd::all())]);
+    all.extend([("control", control::all()), ("nbd", nbd::all())]);
     all.extend([("fw_cfg", fw_cfg()), ("pci_config", pci_config())]);
     all.extend([("nvme_admin", nvme_admin()), ("nvme_io", nvme_io())]);
     all.extend([("virtio_block", virtio_block()), ("virtio_rng", virtio_rng())]);
