@@ -13,7 +13,7 @@ pub(crate) struct Failure {
     pub(crate) causes: Vec<String>,
     pub(crate) hint: Option<String>,
     /// Where EC2 would refuse the launch, too: its error.
-    pub(crate) ec2: Option<Ec2Error>,
+    pub(crate) ec2: Option<Box<Ec2Error>>,
 }
 
 /// An error in EC2's shape.
@@ -45,7 +45,7 @@ impl Failure {
     }
 
     pub(crate) fn ec2(mut self, code: impl Into<String>, message: impl Into<String>) -> Failure {
-        self.ec2 = Some(Ec2Error { code: code.into(), message: message.into() });
+        self.ec2 = Some(Box::new(Ec2Error { code: code.into(), message: message.into() }));
         self
     }
 

@@ -69,7 +69,7 @@ fn refused(output: Output, failure: &Failure) -> Code {
     if output == Output::Text {
         return failure.code;
     }
-    let (message, error) = (Some(failure.line()), failure.ec2.as_ref());
+    let (message, error) = (Some(failure.line()), failure.ec2.as_deref());
     let json = Json { ok: false, assumed: None, findings: &[], message, error };
     answer::tell(output, "", &json, failure.code)
 }

@@ -191,7 +191,7 @@ impl Report {
             waited_for: &self.waited,
             console_log: self.console_log.as_deref(),
             warnings: &self.warnings,
-            error: self.outcome.as_ref().err().and_then(|failure| failure.ec2.as_ref()),
+            error: self.outcome.as_ref().err().and_then(|failure| failure.ec2.as_deref()),
         });
         Ok(json?)
     }
