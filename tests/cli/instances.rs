@@ -28,7 +28,7 @@ const fn says(text: &'static str) -> Expected {
 
 /// Verbs and states, in the order of [`State::ALL`]: pending, running, shutting-down, terminated, stopping, stopped.
 /// `ID` stands for the instance, `VOL` for its root volume.
-const TABLE: [(&str, [Expected; 6]); 13] = [
+const TABLE: [(&str, [Expected; 6]); 15] = [
     (
         "stop --force ID",
         [WRONG, says("running → stopped"), WRONG, WRONG, says("stopping → stopped"), says("stopped already")],
@@ -46,6 +46,8 @@ const TABLE: [(&str, [Expected; 6]); 13] = [
             says("stopped → terminated"),
         ],
     ),
+    ("console ID", [WRONG, None, None, WRONG, None, WRONG]),
+    ("logs ID", [YES, says("up"), says("up"), says("up"), says("up"), says("up")]),
     ("modify ID --cpus 1", [WRONG, WRONG, WRONG, WRONG, WRONG, says("1 vCPUs")]),
     (
         "attach-volume ID data.volume --device /dev/sdf",
@@ -219,7 +221,7 @@ fn a_launch_in_another_terminal_is_stopped_too() {
     read_until(child.stdout.as_mut().unwrap(), "up");
     let said = life.done("stop web");
     assert!(said.ends_with("  running → stopped\n"), "{said}");
-    end(&mut child);
+    assert_eq!(end(&mut child).code(), Some(0));
     assert_eq!(life.done("ls -q").lines().count(), 1);
 }
 
