@@ -59,7 +59,7 @@ fn an_image_brings_its_id_and_its_volumes() {
     }
     let place = Place::new();
     let image = r#"{"ImageId": "ami-0123", "RootDeviceName": "/dev/sda1", "BlockDeviceMappings": [
-        {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 4}},
+        {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 4, "DeleteOnTermination": true}},
         {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": "snap-1", "VolumeSize": 8}}]}"#;
     place.write("image.json", image);
     place.write("snap-1.img", [0; 512]);
