@@ -172,7 +172,7 @@ impl Held {
             }
             fault::point("terminate-volume");
         }
-        // What an attachment or a detachment that was cut short has left.
+        // Whatever else is there is not this instance's to delete.
         store::release_others(&self.catalog, &self.folder, &self.record)?;
         Ok(kept)
     }

@@ -201,6 +201,9 @@ fn a_volume_only_grows() {
     assert_eq!(code(catalog.resize_volume(&id, 65_537)), "InvalidParameterValue");
     catalog.detach_volume(&id).unwrap();
     catalog.resize_volume(&id, 3).unwrap();
+    // One that was killed had made it larger than it could record.
+    Volume::enlarge(&store::file(&catalog, &id), 5 * GIB).unwrap();
+    assert_eq!(code(catalog.resize_volume(&id, 4)), "InvalidParameterValue");
     let available = catalog.volumes().unwrap().into_iter().find(|volume| volume.volume_id == id).unwrap();
     assert_eq!((available.size, available.own.bytes), (3, 3 * GIB));
 }
@@ -239,9 +242,12 @@ fn a_launch_with_rm_and_its_volumes_leave_nothing() {
     new.volumes = vec![new_volume("/dev/sda1", true, VolumeOrigin::Private { base: None })];
     let held = running(&catalog, new);
     assert_eq!(catalog.volumes().unwrap()[0].own.file, None);
+    // Whatever has put another's volume there: it is not lost.
+    make_volume(&held.volume_file("vol-01"));
     assert_eq!(held.remove().unwrap().kept, []);
     assert_eq!(names(&catalog.instances_folder()), ["lock"]);
     assert_eq!(names(&catalog.folder().join("addresses")), [""; 0]);
+    assert_eq!(listed(&catalog), [("vol-01".to_owned(), "available".to_owned(), None)]);
 }
 
 #[test]
