@@ -6,6 +6,8 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/console.rs"]
+mod console;
 #[path = "cli/disk_files.rs"]
 mod disk_files;
 #[path = "cli/doctor.rs"]

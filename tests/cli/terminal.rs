@@ -13,13 +13,14 @@ use std::process::{Child, Command};
 use std::time::Instant;
 
 /// `ami-run` on a terminal of its own.
-struct Session {
+pub(crate) struct Session {
     /// Our end of the terminal: its keys and its screen.
     keys: File,
     terminal: OwnedFd,
     before: Termios,
     child: Child,
-    _place: Place,
+    /// Of a guest of its own.
+    place: Option<Place>,
 }
 
 impl Session {
@@ -27,6 +28,15 @@ impl Session {
     fn start(guest: Guest, arguments: &[&str]) -> (Session, String) {
         let place = Place::new();
         place.write("guest", guest.elf());
+        let launch = ["--kernel", "guest", "--force", "--cpus", "1", "--memory", "64"];
+        let mut session = Session::open(&place, &[&launch, arguments].concat());
+        session.place = Some(place);
+        let shown = session.until("up");
+        (session, shown)
+    }
+
+    /// Runs `ami-run` with these arguments.
+    pub(crate) fn open(place: &Place, arguments: &[&str]) -> Session {
         let keys =
             rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         rustix::pty::grantpt(&keys).unwrap();
@@ -38,28 +48,17 @@ impl Session {
         // A session of its own, whose terminal this is: what a terminal's window does.
         let mut command = Command::new("setsid");
         place.prepare(&mut command);
-        command.args([
-            "--ctty",
-            env!("CARGO_BIN_EXE_ami-run"),
-            "--kernel",
-            "guest",
-            "--force",
-            "--cpus",
-            "1",
-        ]);
-        command.args(["--memory", "64"]).args(arguments);
+        command.args(["--ctty", env!("CARGO_BIN_EXE_ami-run")]).args(arguments);
         let stdio = || terminal.try_clone().unwrap();
         let child = command.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
-        let mut session = Session { keys: File::from(keys), terminal, before, child, _place: place };
-        let shown = session.until("up");
-        (session, shown)
+        Session { keys: File::from(keys), terminal, before, child, place: None }
     }
 
-    fn until(&mut self, text: &str) -> String {
+    pub(crate) fn until(&mut self, text: &str) -> String {
         read_until(&mut self.keys, text)
     }
 
-    fn type_in(&mut self, keys: &str) {
+    pub(crate) fn type_in(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
@@ -82,7 +81,7 @@ impl Session {
         stat.rsplit_once(") ").unwrap().1.starts_with('T')
     }
 
-    fn ends_with(mut self, code: i32) {
+    pub(crate) fn ends_with(mut self, code: i32) {
         assert_eq!(end(&mut self.child).code(), Some(code));
         assert!(self.is_as_before());
     }
