@@ -84,7 +84,7 @@ impl Held {
             if state == State::Pending {
                 record.launch_time = time::iso(now);
             }
-            record.own.has_run |= state == State::Running;
+            record.own.has_run |= matches!(state, State::Running | State::Stopped);
             match state {
                 State::Running => record.own.process = Some(std::process::id()),
                 State::Stopped | State::Terminated => record.own.process = None,

@@ -36,6 +36,7 @@ pub(super) struct Session {
     /// The machine's vCPUs have begun.
     runs: Arc<EventFd>,
     ended: Arc<EventFd>,
+    is_running: bool,
     is_ended: bool,
     pub(super) setup: Setup,
     pub(super) server: Server,
@@ -57,7 +58,18 @@ impl Session {
     ) -> Session {
         let course = Course::new(setup.timeout, setup.stop_timeout);
         let panic_line = PanicLine::default();
-        Session { handle, runs, ended, is_ended: false, setup, server, course, asked: None, panic_line }
+        Session {
+            handle,
+            runs,
+            ended,
+            is_running: false,
+            is_ended: false,
+            setup,
+            server,
+            course,
+            asked: None,
+            panic_line,
+        }
     }
 
     /// Serves all events until the machine has ended, or had its time to.
@@ -162,12 +174,19 @@ impl Session {
         self.server.offer(|typed| self.handle.console().send(typed));
     }
 
-    /// The machine runs: that is written down, and told to who waits for it.
     fn runs_event(&mut self) {
-        if self.runs.read().is_err() {
+        if self.runs.read().is_ok() {
+            self.it_runs();
+        }
+    }
+
+    /// The machine runs: that is written down, and told to who waits for it, before anything else is told of it.
+    fn it_runs(&mut self) {
+        if std::mem::replace(&mut self.is_running, true) {
             return;
         }
         let instance = &mut self.setup.instance;
+        // It may have been told to terminate meanwhile.
         if instance.record().state == State::Pending
             && let Err(cause) = instance.enter(State::Running, None)
         {
@@ -287,6 +306,8 @@ impl Session {
         if bytes.is_empty() {
             return;
         }
+        // The guest may be faster than the word that it runs.
+        self.it_runs();
         if let Some(log) = &mut self.setup.log
             && let Err(cause) = log.write_all(&bytes)
         {
