@@ -1,5 +1,5 @@
 //! Fuzz targets: what a guest can do to the virtual hardware, a disk or a disk file to who looks into it, an NBD client
-//! or a verb to its server, and what people write about images, played from bytes.
+//! or a verb to its server, a guest to the metadata service, and what people write about images, played from bytes.
 //!
 //! Each target is a function of one byte string that must return: no panic, no endless loop, no memory that grows
 //! with what the bytes ask for. Numbers that run out end the play. `cargo test` plays the corpus and mutations of
@@ -15,6 +15,7 @@ mod fw_cfg;
 mod host;
 mod image;
 mod input;
+mod metadata;
 mod nbd;
 mod nvme;
 mod pci_config;
@@ -26,6 +27,7 @@ pub use disk::{disk_ext, disk_fat, disk_tables, efi_program, initrd_archive};
 pub use file::{file_gzip, file_qcow2, file_vhd, file_vmdk, file_xz, file_zstd};
 pub use fw_cfg::fw_cfg;
 pub use image::{image_json, mappings};
+pub use metadata::metadata_http;
 pub use nbd::nbd;
 pub use nvme::{nvme_admin, nvme_io};
 pub use pci_config::pci_config;
@@ -35,7 +37,7 @@ pub use virtio::{virtio_block, virtio_rng};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 24] = [
+pub const TARGETS: [(&str, Target); 25] = [
     ("cmos", cmos),
     ("control", control),
     ("disk_ext", disk_ext),
@@ -52,6 +54,7 @@ pub const TARGETS: [(&str, Target); 24] = [
     ("image_json", image_json),
     ("initrd_archive", initrd_archive),
     ("mappings", mappings),
+    ("metadata_http", metadata_http),
     ("nbd", nbd),
     ("nvme_admin", nvme_admin),
     ("nvme_io", nvme_io),

@@ -246,6 +246,11 @@ fn mappings() {
 }
 
 #[test]
+fn metadata_http() {
+    fuzz("metadata_http");
+}
+
+#[test]
 fn nbd() {
     fuzz("nbd");
 }

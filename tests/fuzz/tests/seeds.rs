@@ -8,6 +8,8 @@ mod control;
 mod disk;
 #[path = "seeds/file.rs"]
 mod file;
+#[path = "seeds/metadata.rs"]
+mod metadata;
 #[path = "seeds/nbd.rs"]
 mod nbd;
 
@@ -390,7 +392,7 @@ fn the_corpus_is_what_is_written_here() {
     let mut all = chips();
     all.extend(disk::all());
     all.extend(file::all());
-    all.extend([("control", control::all()), ("nbd", nbd::all())]);
+    all.extend([("control", control::all()), ("metadata_http", metadata::all()), ("nbd", nbd::all())]);
     all.extend([("fw_cfg", fw_cfg()), ("pci_config", pci_config())]);
     all.extend([("nvme_admin", nvme_admin()), ("nvme_io", nvme_io())]);
     all.extend([("virtio_block", virtio_block()), ("virtio_rng", virtio_rng())]);

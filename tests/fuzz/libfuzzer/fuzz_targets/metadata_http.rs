@@ -1,0 +1,4 @@
+//! metadata_http under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ami_run_fuzz::metadata_http(data));
