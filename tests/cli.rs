@@ -24,6 +24,8 @@ mod killed;
 mod life;
 #[path = "cli/lint.rs"]
 mod lint;
+#[path = "cli/metadata.rs"]
+mod metadata;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/plan.rs"]

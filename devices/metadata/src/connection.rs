@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// The longest head of a request. Nothing behind it is kept.
 pub const MAX_HEAD: usize = 8 << 10;
 
-/// How long a client may take for a head, and how long it may say nothing.
+/// How long a client may take for a head or for its last answer, and how long it may say nothing.
 const FOR_HEAD: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -53,7 +53,8 @@ impl Connection {
             }
             Ok(None) | Err(_) => Reply::error(Status::BadRequest).write(now, false, false),
         };
-        self.deadline = later(now.instant, if self.bytes.is_empty() { IDLE } else { FOR_HEAD });
+        let idle = self.bytes.is_empty() && !answer.close;
+        self.deadline = later(now.instant, if idle { IDLE } else { FOR_HEAD });
         if answer.close {
             self.closed = true;
             self.bytes = Vec::new();

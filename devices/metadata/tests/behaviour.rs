@@ -232,8 +232,12 @@ fn who_is_slow_has_a_deadline_that_crumbs_do_not_move() {
     assert_eq!(connection.deadline(), after(40));
     connection.take(b"E", after(39));
     assert_eq!(connection.deadline(), after(40));
-    let mut service = service("default", None);
-    connection.take(b"T / HTTP/1.0\r\n\r\n", after(59));
-    assert!(connection.answer(&mut service, Now { instant: after(59), ..now() }).is_some());
-    assert_eq!(connection.deadline(), after(119));
+    let mut service = service("disabled", None);
+    let mut ask = |bytes: &[u8], seconds| {
+        connection.take(bytes, after(seconds));
+        assert!(connection.answer(&mut service, Now { instant: after(seconds), ..now() }).is_some());
+        connection.deadline()
+    };
+    assert_eq!(ask(b"T / HTTP/1.1\r\n\r\n", 39), after(99), "it may go on");
+    assert_eq!(ask(b"GET / HTTP/1.0\r\n\r\n", 70), after(80), "it may only fetch its answer");
 }

@@ -21,6 +21,7 @@ mod launch;
 mod lint;
 mod logs;
 mod mappings;
+mod metadata;
 mod outputs;
 mod panic;
 mod parent;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Ok(Command::Lint(args)) => lint::run(&args),
         Ok(Command::Console(args)) => attach::run(&args),
         Ok(Command::Logs(args)) => logs::run(&args),
+        Ok(Command::Metadata(args)) => metadata::run(&args),
         Ok(Command::SnapshotServe(args)) => serve::snapshot(&args),
         Ok(Command::VolumeCreate(args)) => volume::create(&args),
         Ok(Command::VolumeServe(args)) => serve::volume(&args),

@@ -69,8 +69,21 @@ fn serve(export: Export, what: &Path, path: &Path) -> Result<Code, Failure> {
     Ok(Code::Signal(u8::try_from(signal).unwrap_or_default()))
 }
 
-/// The signal that ends it.
+/// Waits for the signal that ends it.
 fn wait(signals: &mut Signals) -> io::Result<i32> {
+    loop {
+        if let Some(signal) = ending_signal(signals)? {
+            return Ok(signal);
+        }
+        match poll(&mut [PollFd::new(signals, PollFlags::IN)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(cause) => return Err(cause.into()),
+        }
+    }
+}
+
+/// The signal that ends a server, if one has come; what else has come is seen to.
+pub(crate) fn ending_signal(signals: &mut Signals) -> io::Result<Option<i32>> {
     loop {
         match signals.next() {
             // What was to happen if nobody had taken it.
@@ -79,11 +92,7 @@ fn wait(signals: &mut Signals) -> io::Result<i32> {
                 rustix::process::kill_process(me, rustix::process::Signal::STOP)?;
             }
             Some(libc::SIGCONT) => {}
-            Some(signal) => return Ok(signal),
-            None => match poll(&mut [PollFd::new(signals, PollFlags::IN)], None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(cause) => return Err(cause.into()),
-            },
+            other => return Ok(other),
         }
     }
 }

@@ -129,6 +129,29 @@ pub(crate) fn account(text: &str) -> Result<String, String> {
     }
 }
 
+/// A Region's name has words and a number: us-gov-west-1.
+pub(crate) fn region(text: &str) -> Result<String, String> {
+    let parts: Vec<_> = text.split('-').collect();
+    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+    match parts.split_last() {
+        Some((number, words))
+            if (2..=3).contains(&words.len())
+                && words.iter().all(is_word)
+                && number.parse::<u8>().is_ok() =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("give a Region such as eu-central-1".to_owned()),
+    }
+}
+
+pub(crate) fn tag(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("give KEY=VALUE, such as Name=web".to_owned()),
+    }
+}
+
 pub(crate) fn trace(text: &str) -> Result<TraceTo, String> {
     let (kinds, file) = named_file(text, "KIND[,KIND]=FILE, such as exits,pci=trace.txt")?;
     Ok(TraceTo { kinds: kinds.parse()?, names: kinds.to_owned(), file })
@@ -265,6 +288,18 @@ mod tests {
         for bad in ["", "/dev/sdf", "=true", "/dev/sdf=yes", "/dev/sdf="] {
             assert!(delete_on_termination(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn regions_and_tags_have_their_form() {
+        for good in ["us-east-1", "ap-northeast-2", "us-gov-west-1"] {
+            assert_eq!(region(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "us-east", "us-east-1a", "US-EAST-1", "1", "us--1", "a-b-c-d-1"] {
+            assert!(region(bad).is_err(), "{bad}");
+        }
+        assert_eq!(tag("k=a=b"), Ok(("k".to_owned(), "a=b".to_owned())));
+        assert!(tag("k").is_err() && tag("=v").is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod instances;
 mod launch;
 mod lint;
 mod logs;
+mod metadata;
 mod process;
 mod snapshot;
 mod volume;
@@ -19,6 +20,7 @@ pub(crate) use instances::{Ls, Modify, Prune, Reboot, Start, Stop, Terminate, Wa
 pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch, MAX_CPUS};
 pub(crate) use lint::Lint;
 pub(crate) use logs::Logs;
+pub(crate) use metadata::Metadata;
 pub(crate) use process::{PROCESS, Process};
 pub(crate) use snapshot::SnapshotServe;
 pub(crate) use volume::{
@@ -48,6 +50,7 @@ pub(crate) enum Command {
     Lint(Lint),
     Console(Console),
     Logs(Logs),
+    Metadata(Box<Metadata>),
     SnapshotServe(SnapshotServe),
     VolumeCreate(VolumeCreate),
     VolumeServe(VolumeServe),
@@ -82,7 +85,7 @@ struct Verb {
     read: fn(&[OsString]) -> Result<Command, clap::Error>,
 }
 
-const VERBS: [Verb; 22] = [
+const VERBS: [Verb; 23] = [
     Verb {
         name: "launch",
         about: "Launch an image; this word may be left out",
@@ -157,6 +160,11 @@ const VERBS: [Verb; 22] = [
         name: "logs",
         about: "Show what an instance's console said",
         read: |words| Logs::try_parse_from(words).map(Command::Logs),
+    },
+    Verb {
+        name: "metadata",
+        about: "Answer as an instance's metadata service would, for tools under test",
+        read: |words| Metadata::try_parse_from(words).map(Box::new).map(Command::Metadata),
     },
     Verb {
         name: "snapshot serve",
@@ -356,6 +364,7 @@ mod tests {
             Lint::command(),
             Console::command(),
             Logs::command(),
+            Metadata::command(),
             SnapshotServe::command(),
             VolumeCreate::command(),
             VolumeServe::command(),

@@ -1,0 +1,80 @@
+//! `metadata`: its options.
+
+use crate::values;
+use clap::Parser;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  ami-run metadata image.json --listen 127.0.0.1:1338 --user-data setup.sh --tag Name=web &
+  export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1338/
+  ami-run metadata --certificate > certificate
+  curl -s http://127.0.0.1:1338/latest/dynamic/instance-identity/signature | base64 -d > signature
+
+Exit codes:
+      1  the image, or what the instance is given, is refused as EC2 would
+      2  command line
+      3  this computer can't: the port is taken, or a file cannot be read
+  128+n  ended by signal n, as it is meant to end
+";
+
+/// Answer as the metadata service (IMDS) of an instance of this image would, for tools under test; no guest is
+/// started.
+///
+/// It listens on this computer only, until SIGINT or SIGTERM ends it. What the instance would be given at a launch,
+/// its ids and its addresses, is made up anew each time.
+#[derive(Parser, Debug)]
+#[command(name = "ami-run metadata", no_binary_name = true, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Metadata {
+    /// An image.json (- for standard input), a disk file or a volume
+    #[arg(value_name = "IMAGE", required_unless_present = "certificate")]
+    pub(crate) image: Option<PathBuf>,
+
+    /// A loopback address and a port; port 0 takes one that is free
+    #[arg(long, value_name = "ADDR:PORT", required_unless_present = "certificate")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// The image to take from a description of several
+    #[arg(long, value_name = "AMI")]
+    pub(crate) image_id: Option<String>,
+
+    /// The instance type [default: t3.micro, or t4g.micro for arm64]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) instance_type: Option<String>,
+
+    /// The Region that the instance is in
+    #[arg(long, value_name = "REGION", default_value = "us-east-1", value_parser = values::region)]
+    pub(crate) region: String,
+
+    /// What cloud-init is to do: a file of 16 KiB at most, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) user_data: Option<String>,
+
+    /// The public key of the instance's key pair, which has the file's name
+    #[arg(long, value_name = "FILE.pub")]
+    pub(crate) ssh_key: Option<PathBuf>,
+
+    /// A tag of the instance (repeatable)
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = values::tag)]
+    pub(crate) tags: Vec<(String, String)>,
+
+    /// How the service answers, in the AWS CLI's syntax: HttpTokens=required,InstanceMetadataTags=enabled
+    #[arg(long, value_name = "OPTIONS")]
+    pub(crate) metadata_options: Option<String>,
+
+    /// Credentials of the instance's role: file:PATH, env, or profile:NAME
+    ///
+    /// file:PATH is JSON as `aws configure export-credentials` prints it, read again when it changes. env is
+    /// AWS_ACCESS_KEY_ID and its like, profile:NAME a profile of ~/.aws/credentials.
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) iam_credentials: Option<String>,
+
+    /// Let every user of this computer have the credentials: whoever reaches the port can
+    #[arg(long)]
+    pub(crate) allow_local_users: bool,
+
+    /// Print the certificate that verifies this computer's instance identity documents, and end
+    #[arg(long)]
+    pub(crate) certificate: bool,
+}
