@@ -21,7 +21,7 @@ struct Moment {
 fn moment(time: SystemTime) -> Moment {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().min(LAST));
     let (days, second) = (seconds / 86400, seconds % 86400);
-    // Howard Hinnant's civil_from_days, whose years begin in March.
+    // Years begin in March here, so that a leap day is the last of its year.
     let shifted = days + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146_096) / 365;

@@ -149,7 +149,7 @@ fn moment(text: &str) -> Option<SystemTime> {
     if !good || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    // Days since 1970 in years that begin in March (Howard Hinnant's days_from_civil).
+    // Years begin in March here, so that a leap day is the last of its year.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     let seconds = (days - 719_468) * 86400 + hour * 3600 + minute * 60 + second;
