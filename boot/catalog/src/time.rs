@@ -49,7 +49,7 @@ pub fn parse(text: &str) -> Option<u64> {
 fn fields(seconds: u64) -> [u64; 6] {
     let seconds = seconds.min(LAST);
     let (days, rest) = (seconds / DAY, seconds % DAY);
-    // Howard Hinnant's civil_from_days: eras of 400 years that begin in March.
+    // By eras of 400 years that begin in March, so that a leap day is a year's last (the algorithm civil_from_days).
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -25,7 +25,7 @@ impl Fields {
     pub(super) fn of(seconds: i64) -> Fields {
         let seconds = seconds.clamp(0, 253_402_300_799);
         let (days, rest) = (seconds / DAY, seconds % DAY);
-        // Howard Hinnant's civil_from_days: eras of 400 years that begin in March.
+        // By eras of 400 years that begin in March, so that a leap day is a year's last (the algorithm civil_from_days).
         let shifted = days + 719_468;
         let era = shifted / 146_097;
         let day_of_era = shifted % 146_097;
