@@ -37,19 +37,21 @@ def mappings(smaps):
 
 
 def guest_ram(all):
-    """The neighbours that are together as large as the guest's RAM (advice to the kernel splits mappings), or the one
-    that is larger (the kernel merges mappings)."""
+    """The fewest KiB of neighbours that hold the guest's RAM. Advice to the kernel splits mappings, and the kernel
+    merges those that are alike, so that another's may be in the first or the last."""
+    runs = []
     for first in range(len(all)):
-        size = 0
         for last in range(first, len(all)):
             if last > first and all[last].start != all[last - 1].end:
                 break
-            size += all[last].size
-            if size == RAM_KIB or (size > RAM_KIB and last == first):
-                return all[first : last + 1]
-            if size > RAM_KIB:
+            size = all[last].end - all[first].start
+            if size >= RAM_KIB:
+                runs.append((size, first, last))
                 break
-    raise Failed("no mapping is as large as the guest's RAM")
+    if not runs:
+        raise Failed("no mapping is as large as the guest's RAM")
+    _, first, last = min(runs)
+    return all[first : last + 1]
 
 
 def outside_ram(all):
@@ -63,17 +65,21 @@ def outside_ram(all):
     return dirty
 
 
-def settled(pid):
-    """Reads until two readings are the same."""
+def parts(pid):
+    with open(f"/proc/{pid}/smaps", encoding="utf-8") as smaps:
+        return outside_ram(mappings(smaps.read()))
+
+
+def settled(*pids):
+    """The parts of each, read until two readings are the same."""
     before, end = None, time.monotonic() + 30
     while time.monotonic() < end:
-        with open(f"/proc/{pid}/smaps", encoding="utf-8") as smaps:
-            now = outside_ram(mappings(smaps.read()))
+        now = [parts(pid) for pid in pids]
         if now == before:
             return now
         before = now
         time.sleep(0.2)
-    raise Failed("its memory does not settle within 30 s")
+    raise Failed("memory does not settle within 30 s")
 
 
 def measure(command):
@@ -87,7 +93,7 @@ def measure(command):
         try:
             if child.stdout.read(1) != rom.BYTE:
                 raise Failed(f"{' '.join(command)}\nsaid: {child.stderr.read().decode(errors='replace')}")
-            parts = settled(child.pid)
+            (found,) = settled(child.pid)
         finally:
             child.send_signal(signal.SIGKILL)
-    return {"kib": sum(parts.values()), "parts": parts}
+    return {"kib": sum(found.values()), "parts": found}

@@ -39,9 +39,9 @@ class Tiny:
         write(self.disk, b"")
         os.truncate(self.disk, 1 << 30)
 
-    def ami_run(self, firmware, emulated):
+    def ami_run(self, firmware, emulated, *more):
         options = ["--cpus", "1", "--memory", str(TINY_MIB), "--firmware", firmware]
-        return [self.program, self.image, *options, *(["--force"] if emulated else [])]
+        return [self.program, self.image, *options, *(["--force"] if emulated else []), *more]
 
     def qemu(self, machine, device, firmware, access="snapshot=on"):
         end = ["-bios", firmware, "-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
