@@ -1,8 +1,8 @@
 """The command lines: ami-run's, and those of its peer with the same devices.
 
 ami-run has an NVMe disk, a serial port and the chipset, so that is what QEMU gets: what the guest writes to the disk
-is private in both (snapshot=on), and of the devices that -M pc adds by itself, what it can leave out is left out.
--M microvm has no PCI: its disk is virtio-blk."""
+is private and goes with it (snapshot=on, as --rm), and of the devices that -M pc adds by itself, what it can leave out
+is left out. -M microvm has no PCI: its disk is virtio-blk."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def qemu(machine, disk, device, cpus, mib):
 
 
 def debian_ami_run(program, image):
-    options = ["--cpus", str(DEBIAN_CPUS), "--memory", str(DEBIAN_MIB), "--disk-interface", "nvme"]
+    options = ["--cpus", str(DEBIAN_CPUS), "--memory", str(DEBIAN_MIB), "--disk-interface", "nvme", "--rm"]
     return [program, image, *options]
 
 
