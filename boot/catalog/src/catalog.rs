@@ -128,13 +128,8 @@ impl Catalog {
     }
 
     fn begin(&self, new: NewInstance, id: &str, address: Ipv4Addr, lock: Lock) -> Result<Held, CatalogError> {
-        let durable = !new.remove;
         let mut held = Held::new(self, lock, new::record(new, id, address)?);
         held.begin()?;
-        if durable {
-            files::sync(&self.instances_folder())?;
-            files::sync(&addresses::folder(&self.folder))?;
-        }
         fault::point("create-record");
         Ok(held)
     }

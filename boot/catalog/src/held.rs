@@ -59,8 +59,13 @@ impl Held {
     pub fn change(&mut self, change: impl FnOnce(&mut InstanceRecord)) -> Result<(), CatalogError> {
         let mut record = self.record.clone();
         change(&mut record);
-        files::write(&self.folder.join(files::INSTANCE), &record, !record.own.remove)?;
+        let (first, durable) = (!self.record.own.has_run && record.own.has_run, !record.own.remove);
+        files::write(&self.folder.join(files::INSTANCE), &record, durable)?;
         self.record = record;
+        if first && durable {
+            files::sync(&self.catalog.instances_folder())?;
+            files::sync(&addresses::folder(self.catalog.folder()))?;
+        }
         Ok(())
     }
 
@@ -102,13 +107,19 @@ impl Held {
             record.state = state;
             record.state_reason = reason;
             change(record);
-        })
+        })?;
+        if matches!(state, State::Stopped | State::Terminated) {
+            // Nobody listens there any more. Best effort: the next start replaces it.
+            files::remove(&self.folder.join(control::SOCKET)).unwrap_or_default();
+        }
+        Ok(())
     }
 
-    /// Writes the first record, of a pending instance.
+    /// Writes the first record, of a pending instance. It need not outlive this computer's end: nothing is on its
+    /// volumes before it runs, and when it does, the record and all names are made durable.
     pub(crate) fn begin(&mut self) -> Result<(), CatalogError> {
         self.come_alive()?;
-        self.change(|_| ())
+        files::write(&self.folder.join(files::INSTANCE), &self.record, false)
     }
 
     fn come_alive(&self) -> Result<(), CatalogError> {
@@ -137,7 +148,6 @@ impl Held {
         fault::point("terminate-begun");
         let kept = self.dispose_of_volumes()?;
         fault::point("terminate-volumes");
-        files::remove(&self.folder.join(control::SOCKET))?;
         let id = self.record.instance_id.clone();
         addresses::free(self.catalog.folder(), &self.record.private_ip_address, &id)?;
         fault::point("terminate-address");

@@ -13,7 +13,7 @@ use crate::report::Report;
 use crate::run::{self, Face, io_failure};
 use crate::session::Signals;
 use crate::state::catalog_failure;
-use crate::{args, host, outputs, state, ui};
+use crate::{args, host, inherited, outputs, state, ui};
 use ami_run_catalog::control::{Action, Connection};
 use ami_run_catalog::{Catalog, Held};
 use ami_run_machine::Boot;
@@ -45,6 +45,7 @@ pub(crate) fn spawn(catalog: &Catalog, held: Held, options: &[OsString]) -> Resu
     let (id, folder) = (held.record().instance_id.clone(), held.folder().to_owned());
     match command(catalog, &id, &folder, options) {
         Ok(mut command) => {
+            inherited::keep_to_ourselves();
             command.stdin(Stdio::from(held.into_lock()));
             let failed = |cause: io::Error| io_failure(&format!("start the process of {id}"), &cause);
             let mut process = command.spawn().map_err(failed)?;

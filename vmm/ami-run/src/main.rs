@@ -15,6 +15,7 @@ mod exit;
 mod failure;
 mod fresh;
 mod host;
+mod inherited;
 mod inspect;
 mod instance;
 mod launch;

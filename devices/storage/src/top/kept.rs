@@ -5,6 +5,7 @@ use super::store::Store;
 use crate::open::let_wait;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, openat};
 use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -20,6 +21,8 @@ const AGAIN: Duration = Duration::from_millis(5);
 pub(crate) struct KeptFile {
     pub(crate) file: File,
     path: PathBuf,
+    /// The name that it has before it gets its own, where the file system has no files without names.
+    passing: Option<PathBuf>,
 }
 
 /// Why a file cannot be had.
@@ -40,9 +43,23 @@ impl KeptFile {
     /// A file that has no name before it is [published](Store::publish): whatever happens, nothing half-made is left.
     pub(crate) fn new(path: &Path) -> io::Result<KeptFile> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = File::from(openat(CWD, folder(path), flags, Mode::RUSR | Mode::WUSR)?);
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(KeptFile { file, path: path.to_owned() })
+        let kept = match openat(CWD, folder(path), flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => KeptFile { file: File::from(file), path: path.to_owned(), passing: None },
+            // overlayfs before Linux 6.3, which is what containers have, and NFS.
+            Err(Errno::OPNOTSUPP) => KeptFile::named(path)?,
+            Err(cause) => return Err(cause.into()),
+        };
+        flock(&kept.file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(kept)
+    }
+
+    /// The same with a name that nobody looks for; it goes when this goes without having been published.
+    fn named(path: &Path) -> io::Result<KeptFile> {
+        let mut random = [0; 8];
+        getrandom(&mut random, GetRandomFlags::empty())?;
+        let passing = folder(path).join(format!(".new-{:016x}", u64::from_ne_bytes(random)));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&passing)?;
+        Ok(KeptFile { file, path: path.to_owned(), passing: Some(passing) })
     }
 
     /// Opens what is there and holds it: alone, or with others who only read.
@@ -59,7 +76,7 @@ impl KeptFile {
         let asked = Instant::now();
         loop {
             match flock(&file, kind) {
-                Ok(()) => return Ok(KeptFile { file, path: path.to_owned() }),
+                Ok(()) => return Ok(KeptFile { file, path: path.to_owned(), passing: None }),
                 Err(Errno::WOULDBLOCK) if asked.elapsed() < LEAVING => std::thread::sleep(AGAIN),
                 Err(Errno::WOULDBLOCK) => return Err(Refused::Busy),
                 Err(cause) => return Err(Refused::Io(cause.into())),
@@ -73,6 +90,10 @@ impl Drop for KeptFile {
     fn drop(&mut self) {
         // It is let go at the latest when the last descriptor is.
         flock(&self.file, FlockOperation::Unlock).unwrap_or_default();
+        if let Some(passing) = &self.passing {
+            // Published or not, this name has had its time.
+            std::fs::remove_file(passing).unwrap_or_default();
+        }
     }
 }
 
@@ -98,11 +119,48 @@ impl Store for KeptFile {
     }
 
     fn publish(&self) -> io::Result<()> {
-        let held = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        Ok(linkat(CWD, held, CWD, &self.path, AtFlags::SYMLINK_FOLLOW)?)
+        match &self.passing {
+            None => {
+                let held = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+                linkat(CWD, held, CWD, &self.path, AtFlags::SYMLINK_FOLLOW)?;
+            }
+            // A link, and not a rename, which would take the place of what is there.
+            Some(passing) => {
+                linkat(CWD, passing, CWD, &self.path, AtFlags::empty())?;
+                std::fs::remove_file(passing)?;
+            }
+        }
+        Ok(())
     }
 
     fn sync_folder(&self) -> io::Result<()> {
         File::open(folder(&self.path))?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn where_every_file_has_a_name_a_volume_gets_its_own_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vol");
+        let kept = KeptFile::named(&path).unwrap();
+        kept.write(0, b"x").unwrap();
+        assert!(names(folder.path()).iter().all(|name| name.starts_with(".new-")));
+        kept.publish().unwrap();
+        assert_eq!(names(folder.path()), ["vol"]);
+        // What is there is not replaced, and nothing half-made is left.
+        let other = KeptFile::named(&path).unwrap();
+        assert_eq!(other.publish().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        drop((kept, other));
+        assert_eq!(names(folder.path()), ["vol"]);
+        assert_eq!(std::fs::read(path).unwrap(), b"x");
     }
 }

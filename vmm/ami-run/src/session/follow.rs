@@ -306,6 +306,11 @@ impl Session {
         if bytes.is_empty() {
             return;
         }
+        if let Some(screen) = &mut self.setup.screen {
+            screen.lost(lost);
+            screen.show(&bytes);
+        }
+        self.show(now);
         // The guest may be faster than the word that it runs.
         self.it_runs();
         if let Some(log) = &mut self.setup.log
@@ -317,11 +322,6 @@ impl Session {
         self.setup.console_log.add(&bytes);
         let seen = self.setup.transcript.add(&bytes, now);
         self.tell_seen(&seen, now);
-        if let Some(screen) = &mut self.setup.screen {
-            screen.lost(lost);
-            screen.show(&bytes);
-        }
-        self.show(now);
         self.server.show(&bytes, lost);
     }
 
@@ -374,7 +374,11 @@ impl MutEventSubscriber for Session {
         match events.data() {
             SIGNALS => self.signal_event(now),
             CONSOLE => self.console_event(),
-            RUNS => self.runs_event(),
+            RUNS => {
+                // What the guest has said already is not kept waiting for the record.
+                self.console_event();
+                self.runs_event();
+            }
             ENDED => self.is_ended = true,
             INPUT => {
                 let commands = self.setup.input.read(&|bytes| self.handle.console().send(bytes));

@@ -1,6 +1,6 @@
 //! Signals as events: blocked in every thread, read from a descriptor.
 //!
-//! The one unsafe call of this crate: no crate that the product uses wraps signalfd(2).
+//! Unsafe, since no crate that the product uses wraps signalfd(2).
 #![expect(unsafe_code, reason = "signalfd is a system call")]
 
 use std::fs::{self, File};
