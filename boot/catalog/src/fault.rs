@@ -26,6 +26,12 @@ pub const POINTS: &[&str] = &[
     "delete-file",
     "sweep-instance",
     "sweep-volume",
+    "spawn-begun",
+    "spawn-done",
+    "run-disks",
+    "run-socket",
+    "run-running",
+    "run-ended",
 ];
 
 /// Kills this process if AMI_RUN_FAULT has this name.

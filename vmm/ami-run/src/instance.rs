@@ -15,7 +15,7 @@ use crate::session::Signals;
 use crate::state::catalog_failure;
 use crate::{args, host, inherited, outputs, state, ui};
 use ami_run_catalog::control::{Action, Connection};
-use ami_run_catalog::{Catalog, Held};
+use ami_run_catalog::{Catalog, Held, fault};
 use ami_run_machine::Boot;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -46,9 +46,11 @@ pub(crate) fn spawn(catalog: &Catalog, held: Held, options: &[OsString]) -> Resu
     match command(catalog, &id, &folder, options) {
         Ok(mut command) => {
             inherited::keep_to_ourselves();
+            fault::point("spawn-begun");
             command.stdin(Stdio::from(held.into_lock()));
             let failed = |cause: io::Error| io_failure(&format!("start the process of {id}"), &cause);
             let mut process = command.spawn().map_err(failed)?;
+            fault::point("spawn-done");
             let pipe = process.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
             Ok(Started { id, folder, process, words: Child::new(pipe) })
         }

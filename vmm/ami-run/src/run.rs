@@ -13,7 +13,7 @@ use crate::state::catalog_failure;
 use crate::ui;
 use crate::values::Pattern;
 use ami_run_catalog::{
-    Behavior, CatalogError, Held, InstanceRecord, Start, State, StateReason, control, ids,
+    Behavior, CatalogError, Held, InstanceRecord, Start, State, StateReason, control, fault, ids,
 };
 use ami_run_firmware::board::Identity;
 use ami_run_firmware::{direct, find};
@@ -123,6 +123,7 @@ pub(crate) fn run(
     };
     let (ended, held) =
         session::run(machine, setup).map_err(|cause| io_failure("follow the machine", &cause))?;
+    fault::point("run-ended");
     let kept = disks.keep();
     // Closed before the instance can be started again.
     drop(disks);
@@ -140,6 +141,7 @@ struct Prepared {
 /// Everything up to the machine's first instruction.
 fn prepare(held: &Held, boot: Boot, bases: &mut Bases, face: &mut Face) -> Result<Prepared, Failure> {
     let disks = disks::open(held, bases)?;
+    fault::point("run-disks");
     let record = held.record();
     let spec = Spec {
         identity: identity(record)?,
@@ -154,6 +156,7 @@ fn prepare(held: &Held, boot: Boot, bases: &mut Bases, face: &mut Face) -> Resul
     let machine = Machine::new(spec).map_err(|cause| machine_failure(&cause))?;
     let control = control::listen(held.folder())
         .map_err(|cause| io_failure("make the instance's control socket", &cause))?;
+    fault::point("run-socket");
     let console_log = ConsoleLog::create(held.folder())
         .map_err(|cause| io_failure("write the instance's console log", &cause))?;
     Ok(Prepared { machine, disks, control, console_log })

@@ -7,7 +7,7 @@ use super::{Asked, Setup, signals};
 use crate::console::{Command, Screen, terminal};
 use crate::parent::Message;
 use crate::ui;
-use ami_run_catalog::State;
+use ami_run_catalog::{State, fault};
 use ami_run_machine::{Handle, Taken};
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps as _};
 use std::collections::BTreeMap;
@@ -192,6 +192,7 @@ impl Session {
         {
             log::warn!("the record does not say that the instance runs: {cause}");
         }
+        fault::point("run-running");
         if let Some(parent) = &self.setup.parent {
             parent.tell(&Message::Running);
         }
