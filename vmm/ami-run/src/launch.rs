@@ -23,7 +23,7 @@ use std::path::{Path, absolute};
 
 /// Launches an image, and follows it unless it is to run by itself.
 pub(crate) fn run(args: &Launch, bare: bool) -> Code {
-    let mut plan = match plan::plan(args, bare) {
+    let mut plan = match check_count(args).and_then(|()| plan::plan(args, bare)) {
         Ok(plan) if args.dry_run => return Report::planned(args, &plan.launch).tell(args.output),
         Ok(plan) => plan,
         Err(failure) => return Report::refused(&args.wanted(), None, failure).tell(args.output),
@@ -43,6 +43,26 @@ pub(crate) fn run(args: &Launch, bare: bool) -> Code {
     }
     .warned(warnings)
     .tell(args.output)
+}
+
+/// Several have neither one terminal nor one file to write to.
+fn check_count(args: &Launch) -> Result<(), Failure> {
+    if args.count == 1 {
+        return Ok(());
+    }
+    let refused = |what: String| Failure::new(Code::CommandLine, format!("--count {}: {what}", args.count));
+    if !args.detach {
+        let failure = refused("several instances cannot all have this terminal".to_owned());
+        return Err(failure.hint("add -d, and each runs by itself"));
+    }
+    let files = [("--console-log", args.console_log.is_some()), ("--trace", args.trace.is_some())];
+    match files.into_iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((option, _)) => {
+            let failure = refused(format!("several instances cannot write one file ({option})"));
+            Err(failure.hint("launch them one by one; `ami-run logs` tells what each console said"))
+        }
+    }
 }
 
 /// What must be there before anything is made.
