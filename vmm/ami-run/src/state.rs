@@ -55,7 +55,9 @@ pub(crate) fn catalog_failure(cause: &CatalogError) -> Failure {
         CatalogError::NotOurs { .. } | CatalogError::Newer { .. } => {
             Failure::new(Code::Host, "cannot use the state folder").because(cause).hint(OTHER)
         }
-        CatalogError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+        CatalogError::Io { source, .. }
+            if matches!(source.kind(), ErrorKind::PermissionDenied | ErrorKind::NotADirectory) =>
+        {
             Failure::new(Code::Host, "cannot use the state folder").because(cause).hint(OTHER)
         }
         _ => Failure::new(Code::Host, "cannot use the state folder").because(cause),
