@@ -103,10 +103,12 @@ impl Catalog {
             return Err(CatalogError::refused("VolumeInUse", message)
                 .hint("`ami-run detach-volume` it first, or `ami-run terminate` the instance"));
         }
-        let _lock = store::lock(self)?;
+        let lock = store::lock(self)?;
         let file = store::file(self, &id);
         if !store::there(&file) {
-            return Err(unknown(&id));
+            // Another command was faster.
+            drop(lock);
+            return Err(self.place(&id).map_or_else(|cause| cause, |_| in_use(&id)));
         }
         files::remove(&file)?;
         fault::point("delete-file");
@@ -142,12 +144,23 @@ impl Catalog {
     }
 
     pub(crate) fn place(&self, id: &str) -> Result<Place, CatalogError> {
+        if let Some(place) = self.seen(id)? {
+            return Ok(place);
+        }
+        // Another command may have moved it between the two looks. Who moves one holds this meanwhile.
+        if store::there(&store::folder(self)) {
+            drop(store::lock(self)?);
+        }
+        self.seen(id)?.ok_or_else(|| unknown(id))
+    }
+
+    fn seen(&self, id: &str) -> Result<Option<Place>, CatalogError> {
         let records = self.instances()?;
         store::recover(self, &records);
         if let Some(record) = records.into_iter().find(|record| record.own.volumes.contains_key(id)) {
-            return Ok(Place::Attached(Box::new(record)));
+            return Ok(Some(Place::Attached(Box::new(record))));
         }
-        if store::there(&store::file(self, id)) { Ok(Place::Available) } else { Err(unknown(id)) }
+        Ok(store::there(&store::file(self, id)).then_some(Place::Available))
     }
 
     /// The instance whose record names this file as a volume. Looks at records only: who calls this may hold what
