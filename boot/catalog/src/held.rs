@@ -22,6 +22,8 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terminated {
     pub id: String,
+    /// What it was before.
+    pub previous_state: State,
     /// The volumes that stay: their ids, and where they are.
     pub kept: Vec<(String, PathBuf)>,
 }
@@ -142,7 +144,8 @@ impl Held {
 
     /// Each step can be done again, by who finds it shutting down and dead.
     pub(crate) fn end(&mut self, reason: StateReason) -> Result<Terminated, CatalogError> {
-        if self.record.state != State::ShuttingDown {
+        let previous_state = self.record.state;
+        if previous_state != State::ShuttingDown {
             self.enter(State::ShuttingDown, Some(reason))?;
         }
         fault::point("terminate-begun");
@@ -162,7 +165,7 @@ impl Held {
             record.private_ip_address.clear();
             record.private_dns_name.clear();
         })?;
-        Ok(Terminated { id, kept })
+        Ok(Terminated { id, previous_state, kept })
     }
 
     fn dispose_of_volumes(&self) -> Result<Vec<(String, PathBuf)>, CatalogError> {

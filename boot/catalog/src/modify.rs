@@ -32,7 +32,8 @@ impl Catalog {
 
     /// TerminateInstances, of an instance whose machine does not run.
     pub fn terminate_stopped(&self, id: &str) -> Result<Terminated, CatalogError> {
-        let done = |id: &str| Terminated { id: id.to_owned(), kept: Vec::new() };
+        let done =
+            |id: &str| Terminated { id: id.to_owned(), previous_state: State::Terminated, kept: Vec::new() };
         match self.describe(id)?.state {
             State::Terminated => return Ok(done(id)),
             State::Stopped => {}
@@ -165,6 +166,7 @@ mod tests {
         assert_eq!(catalog.terminate_stopped(&id).unwrap().kept, []);
         assert_eq!(code(catalog.resize_volume(&data, 1)), "InvalidVolume.NotFound");
         assert_eq!(catalog.terminate_stopped(&id).unwrap().kept, [], "again is no error");
+        assert_eq!(catalog.terminate_stopped(&id).unwrap().previous_state, State::Terminated);
     }
 
     #[test]

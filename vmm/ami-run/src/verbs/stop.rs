@@ -84,12 +84,13 @@ impl End {
             }
             Asked::NotAlive(state) => state,
         };
-        let current_state = match (&self.action, previous_state) {
+        let (previous_state, current_state) = match (&self.action, previous_state) {
             (Action::Terminate { .. }, State::Stopped) => {
-                catalog.terminate_stopped(id).map_err(refused)?;
-                State::Terminated
+                // Another command may have been quicker.
+                let terminated = catalog.terminate_stopped(id).map_err(refused)?;
+                (terminated.previous_state, State::Terminated)
             }
-            _ => previous_state,
+            _ => (previous_state, previous_state),
         };
         Ok((Transition { instance_id: id.to_owned(), current_state, previous_state }, None))
     }
