@@ -86,6 +86,10 @@ impl Held {
         if state.is_alive() {
             self.come_alive()?;
         }
+        if state == State::Stopped {
+            // Nobody listens any more.
+            files::remove(&self.folder.join(control::SOCKET))?;
+        }
         self.change(|record| {
             let now = time::now();
             if state == State::Pending {
