@@ -25,7 +25,7 @@ fn an_instance_is_a_folder_a_lock_an_address_and_a_record() {
     let (id, record) = (held.record().instance_id.clone(), held.record().clone());
     assert_eq!(catalog.describe(&id).unwrap(), record);
     assert_eq!(record.state, State::Pending);
-    assert_eq!(names(held.folder()), ["instance.json", "lock", "volumes"]);
+    assert_eq!(names(held.folder()), ["instance.json", "lock", "reserve", "volumes"]);
     for folder in [catalog.folder(), held.folder()] {
         assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     }

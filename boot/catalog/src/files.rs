@@ -114,6 +114,11 @@ pub(crate) fn write(path: &Path, record: &impl Serialize, durable: bool) -> Resu
     }
 }
 
+/// Takes so many bytes of the disk for a file of this name.
+pub(crate) fn reserve(path: &Path, bytes: usize) -> Result<(), CatalogError> {
+    fs::write(path, vec![0; bytes]).map_err(|source| CatalogError::io("write", path, source))
+}
+
 /// Makes durable what a folder names.
 pub(crate) fn sync(folder: &Path) -> Result<(), CatalogError> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());

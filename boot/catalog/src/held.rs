@@ -9,6 +9,9 @@ use crate::{addresses, control, fault, files, store, time};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+/// Room for a record beside the one that it replaces, and for what is said of a volume that stays.
+const RESERVE: usize = 16 << 10;
+
 /// Let go when it is dropped, or when the process ends.
 #[derive(Debug)]
 pub struct Held {
@@ -86,11 +89,9 @@ impl Held {
         if state.is_alive() {
             self.come_alive()?;
         }
-        if state == State::Stopped {
-            // Nobody listens any more.
-            files::remove(&self.folder.join(control::SOCKET))?;
-        }
-        self.change(|record| {
+        // Where a disk is full, this is the room for what follows.
+        files::remove(&self.reserve())?;
+        let changed = self.change(|record| {
             let now = time::now();
             if state == State::Pending {
                 record.launch_time = time::iso(now);
@@ -113,7 +114,12 @@ impl Held {
             record.state = state;
             record.state_reason = reason;
             change(record);
-        })?;
+        });
+        if !matches!(self.record.state, State::ShuttingDown | State::Terminated) {
+            // Best effort: what is written already counts.
+            files::reserve(&self.reserve(), RESERVE).unwrap_or_default();
+        }
+        changed?;
         if matches!(state, State::Stopped | State::Terminated) {
             // Nobody listens there any more. Best effort: the next start replaces it.
             files::remove(&self.folder.join(control::SOCKET)).unwrap_or_default();
@@ -125,7 +131,13 @@ impl Held {
     /// volumes before it runs, and when it does, the record and all names are made durable.
     pub(crate) fn begin(&mut self) -> Result<(), CatalogError> {
         self.come_alive()?;
+        files::reserve(&self.reserve(), RESERVE)?;
         files::write(&self.folder.join(files::INSTANCE), &self.record, false)
+    }
+
+    /// Takes room on the disk, so that an instance can be ended on one that is full.
+    fn reserve(&self) -> PathBuf {
+        self.folder.join("reserve")
     }
 
     fn come_alive(&self) -> Result<(), CatalogError> {
