@@ -8,18 +8,24 @@
 mod bad_input;
 #[path = "cli/console.rs"]
 mod console;
+#[path = "cli/ci.rs"]
+mod ci;
 #[path = "cli/disk_files.rs"]
 mod disk_files;
 #[path = "cli/doctor.rs"]
 mod doctor;
 #[path = "cli/ending.rs"]
 mod ending;
+#[path = "cli/full.rs"]
+mod full;
 #[path = "cli/guest.rs"]
 mod guest;
 #[path = "cli/instances.rs"]
 mod instances;
 #[path = "cli/killed.rs"]
 mod killed;
+#[path = "cli/leaks.rs"]
+mod leaks;
 #[path = "cli/life.rs"]
 mod life;
 #[path = "cli/lint.rs"]

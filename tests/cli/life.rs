@@ -11,7 +11,7 @@ use ami_run_image::Tag;
 use ami_run_storage::{Base, Volume};
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub(crate) struct Life {
@@ -58,15 +58,7 @@ impl Life {
 
     /// Every path in the state folder, seen from there.
     pub(crate) fn left(&self) -> Vec<String> {
-        let mut left = Vec::new();
-        let mut folders = vec![self.state_folder()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-                left.push(entry.path().strip_prefix(self.state_folder()).unwrap().display().to_string());
-                folders.extend(entry.file_type().unwrap().is_dir().then(|| entry.path()));
-            }
-        }
-        left
+        paths(&self.state_folder())
     }
 
     fn catalog(&self) -> Catalog {
@@ -158,6 +150,19 @@ impl Life {
         let mapping = mappings.find(|mapping| mapping["DeviceName"] == device);
         mapping.unwrap()["Ebs"]["VolumeId"].as_str().unwrap().to_owned()
     }
+}
+
+/// Every path in a folder, seen from there.
+pub(crate) fn paths(folder: &Path) -> Vec<String> {
+    let mut left = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(below) = folders.pop() {
+        for entry in fs::read_dir(below).unwrap().map(Result::unwrap) {
+            left.push(entry.path().strip_prefix(folder).unwrap().display().to_string());
+            folders.extend(entry.file_type().unwrap().is_dir().then(|| entry.path()));
+        }
+    }
+    left
 }
 
 impl Drop for Life {
