@@ -1,7 +1,7 @@
 //! What is on disk: instances and volumes, who may change them, and what a verb of EC2's makes of each state.
 //!
-//! The state folder holds `instances/i-…/` (instance.json, volumes/vol-…, console.log, control.sock, lock),
-//! `addresses/` (which instance has which), and `volumes/`, of no instance. Who holds an instance's lock is the only
+//! The state folder holds `instances/i-…/` (instance.json, volumes/vol-…, console.log, control.sock, lock,
+//! reserve), `addresses/` (which instance has which), and `volumes/`, of no instance. Who holds an instance's lock is the only
 //! one to write its record, and an instance is alive exactly while the process that runs its machine holds it. What a
 //! killed process has left is told for what it is, and put in order by whoever comes next (settle); each verb's steps
 //! are in such an order that this can be done wherever it was cut short (fault).
