@@ -6,10 +6,10 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
-#[path = "cli/console.rs"]
-mod console;
 #[path = "cli/ci.rs"]
 mod ci;
+#[path = "cli/console.rs"]
+mod console;
 #[path = "cli/disk_files.rs"]
 mod disk_files;
 #[path = "cli/doctor.rs"]
