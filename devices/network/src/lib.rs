@@ -1,0 +1,43 @@
+//! The user-mode network link: what a guest sees as a subnet of a VPC, with no privilege, no set-up and no helper.
+//!
+//! Frames in, frames out, each with what its receiver has still to do (offload). The link answers ARP, DHCP, echoes,
+//! the time, and the names that EC2's resolver knows (subnet, dhcp, ntp, dns); services plugged in at an address
+//! (service); all else goes through sockets of the host (tcp, udp), and ports of the host's lead to the guest
+//! (forward). Everything runs in its owner's thread: nothing here waits, and nothing asks what time it is.
+//!
+//! Left out: virtio and any other card's headers; IPv6; fragments, in and out; answers to pings beyond the router.
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "every byte here came from the guest or from the network"
+)]
+
+mod dhcp;
+mod dns;
+mod epoll;
+mod forward;
+mod host;
+mod link;
+#[cfg(test)]
+mod link_test;
+mod ntp;
+mod offload;
+#[cfg(test)]
+mod play;
+mod service;
+mod subnet;
+mod tcp;
+mod udp;
+mod wire;
+
+pub use dhcp::MTU;
+pub use dns::Resolvers;
+pub use forward::{Forward, NoForward, Protocol};
+pub use link::{Config, Link, LinkError, Now};
+pub use offload::{Checksum, Frame, MAX_FRAME, Offload, Takes};
+pub use service::{Answer, Service, Session};
+pub use subnet::Guest;

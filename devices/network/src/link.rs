@@ -1,0 +1,399 @@
+//! The user-mode link: which of its parts a frame of the guest's is for, and whose frame the guest gets next.
+
+use crate::dns::{self, Directory, Resolvers};
+use crate::epoll::{Epoll, Owner, Token};
+use crate::forward::{self, Forward, Protocol};
+use crate::offload::{Frame, Offload, Takes};
+use crate::service::Service;
+use crate::subnet::{CLOCK, Guest, TTL};
+use crate::tcp::{self, Key, Pen, Segment, far::Far};
+use crate::wire::{ETHERTYPE_ARP, ETHERTYPE_IP, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, Udp};
+use crate::{dhcp, host, ntp, udp};
+use rustix::io::Errno;
+use rustix::net::SocketType;
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Instant, SystemTime};
+use zerocopy::FromBytes as _;
+
+/// Answers that wait for the guest to have a place; more are lost, as on any network.
+const MAX_REPLIES: usize = 64;
+/// Connections that are accepted at a time from one port.
+const MAX_ACCEPTED: usize = 64;
+
+/// What a link is made of.
+#[derive(Debug)]
+pub struct Config {
+    pub guest: Guest,
+    pub resolvers: Resolvers,
+    pub services: Vec<Service>,
+    pub forwards: Vec<Forward>,
+    /// Whether the router's address leads to the host's loopback.
+    pub host_loopback: bool,
+}
+
+/// The time, as the link's owner has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For what must not jump.
+    pub instant: Instant,
+    /// For the guest's clock.
+    pub wall: SystemTime,
+}
+
+impl Now {
+    pub fn read() -> Now {
+        Now { instant: Instant::now(), wall: SystemTime::now() }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("the port {forward} cannot be forwarded: {}", why(*.cause, *.forward))]
+    Forward { forward: Forward, cause: Errno },
+    #[error("the host gives no epoll set: {0}")]
+    Epoll(Errno),
+}
+
+fn why(cause: Errno, forward: Forward) -> String {
+    let host = forward.host;
+    match cause {
+        Errno::ADDRINUSE => format!("another program has {host}; give another port"),
+        Errno::ACCESS => {
+            format!(
+                "only root may have ports below net.ipv4.ip_unprivileged_port_start; give one above {}",
+                host.port()
+            )
+        }
+        Errno::ADDRNOTAVAIL => format!("{} is no address of this host", host.ip()),
+        cause => cause.to_string(),
+    }
+}
+
+#[derive(Debug)]
+struct Listener {
+    fd: OwnedFd,
+    guest: u16,
+    /// Somebody may be waiting there.
+    ready: bool,
+}
+
+/// A network of one guest. Whoever has it gives it the guest's frames, takes those for the guest, and calls `poll` when
+/// its descriptor is readable or its deadline has come.
+pub struct Link {
+    guest: Guest,
+    takes: Takes,
+    host_loopback: bool,
+    directory: Directory,
+    services: Vec<Service>,
+    epoll: Epoll,
+    listeners: Vec<Listener>,
+    replies: VecDeque<Vec<u8>>,
+    tcp: tcp::Flows,
+    udp: udp::Flows,
+    /// Memory that nobody reads; it is taken from the host as far as it is written.
+    scratch: Vec<u8>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("guest", &self.guest).finish_non_exhaustive()
+    }
+}
+
+impl AsFd for Link {
+    /// Readable when something happened on the host's side.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl Link {
+    pub fn new(config: Config) -> Result<Link, LinkError> {
+        let epoll = Epoll::new().map_err(LinkError::Epoll)?;
+        let (mut listeners, mut udp) = (Vec::new(), udp::Flows::default());
+        for forward in config.forwards {
+            let (kind, owner, index) = match forward.protocol {
+                Protocol::Tcp => (SocketType::STREAM, Owner::TcpForward, listeners.len()),
+                Protocol::Udp => (SocketType::DGRAM, Owner::UdpForward, udp.ports.len()),
+            };
+            let fd = host::listen(&epoll, kind, forward.host, Token { owner, index, generation: 0 })
+                .map_err(|cause| LinkError::Forward { forward, cause })?;
+            match forward.protocol {
+                Protocol::Tcp => listeners.push(Listener { fd, guest: forward.guest, ready: false }),
+                Protocol::Udp => udp.ports.push(udp::Port { fd, guest: forward.guest }),
+            }
+        }
+        Ok(Link {
+            guest: config.guest,
+            takes: Takes::default(),
+            host_loopback: config.host_loopback,
+            directory: Directory::new(config.resolvers),
+            services: config.services,
+            epoll,
+            listeners,
+            replies: VecDeque::new(),
+            tcp: tcp::Flows::default(),
+            udp,
+            scratch: vec![0; tcp::MAX_UNDER_WAY],
+        })
+    }
+
+    /// The guest's driver has said what it takes. A new one knows nothing of what the last one began.
+    pub fn begin(&mut self, takes: Takes) {
+        self.takes = Takes { segments: takes.segments && takes.checksum, ..takes };
+        self.replies.clear();
+        self.tcp.clear();
+        self.udp.clear();
+    }
+
+    /// Connections and flows that exist.
+    pub fn flows(&self) -> usize {
+        self.tcp.len().saturating_add(self.udp.len())
+    }
+
+    /// When `poll` is to be called, whatever happens.
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.tcp.deadline(), self.udp.deadline()].into_iter().flatten().min()
+    }
+
+    /// Takes what happened on the host's side, and what time it is. True: there may be more to take at once.
+    pub fn poll(&mut self, now: Now) -> bool {
+        let changes = self.epoll.changes();
+        for (token, flags) in &changes {
+            match token.owner {
+                Owner::Tcp => self.tcp.event(token.index, token.generation, *flags),
+                Owner::Udp => self.udp.event(token.index, token.generation),
+                Owner::UdpForward => self.udp.port_event(token.index),
+                Owner::TcpForward => {
+                    if let Some(listener) = self.listeners.get_mut(token.index) {
+                        listener.ready = true;
+                    }
+                }
+            }
+        }
+        for index in 0..self.listeners.len() {
+            self.accept(index, now);
+        }
+        self.tcp.late(now.instant);
+        for server in self.udp.sweep(now.instant) {
+            log::debug!("the resolver {server} does not answer");
+            self.directory.silent(server);
+        }
+        !changes.is_empty() || self.listeners.iter().any(|listener| listener.ready)
+    }
+
+    fn accept(&mut self, index: usize, now: Now) {
+        for _ in 0..MAX_ACCEPTED {
+            let Some(listener) = self.listeners.get_mut(index).filter(|listener| listener.ready) else {
+                return;
+            };
+            let guest_port = listener.guest;
+            match rustix::net::acceptfrom_with(&listener.fd, host::accepted_flags()) {
+                Ok((fd, peer)) => {
+                    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                    if peer.and_then(|peer| self.call(guest_port, fd, peer, now)).is_none() {
+                        log::debug!("a connection to the guest's port {guest_port} cannot be kept");
+                    }
+                }
+                Err(Errno::CONNABORTED) => {}
+                Err(cause) if host::is_too_many(cause) && self.tcp.len() > 0 => self.tcp.make_room(),
+                Err(_) => listener.ready = false,
+            }
+        }
+    }
+
+    fn call(&mut self, guest_port: u16, fd: OwnedFd, peer: SocketAddr, now: Now) -> Option<()> {
+        let guest = &self.guest;
+        let (address, port) = forward::seen_as(
+            peer,
+            guest.router(),
+            |address| host::beyond(guest, address, false).is_some(),
+            |address, port| !self.tcp.knows(&Key { guest_port, address, port }),
+        )?;
+        let epoll = &self.epoll;
+        self.tcp.call(Key { guest_port, address, port }, now.instant, |token| {
+            host::prepare(epoll, &fd, SocketType::STREAM, token).ok()?;
+            Some(Far::host(fd))
+        })
+    }
+
+    /// Takes a frame of the guest's. What is no frame, or not from its own address, is nobody's.
+    pub fn from_guest(&mut self, frame: &[u8], offload: Offload, now: Now) {
+        let Some((kind, payload)) = self.guest.heard(frame) else { return };
+        match kind {
+            ETHERTYPE_ARP => {
+                let services = &self.services;
+                let reply =
+                    self.guest.arp(payload, |address| services.iter().any(|one| *one.at.ip() == address));
+                self.reply(reply);
+            }
+            ETHERTYPE_IP => {
+                if let Some(packet) = Packet::parse(payload) {
+                    self.packet(&packet, offload.checksum.is_some(), now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>, without_checksum: bool, now: Now) {
+        let own = packet.source == self.guest.address;
+        match packet.protocol {
+            PROTOCOL_TCP if own => self.segment(packet, without_checksum, now),
+            PROTOCOL_UDP => self.datagram(packet, without_checksum, now, own),
+            PROTOCOL_ICMP if own => self.reply(self.guest.echo(packet)),
+            _ => {}
+        }
+    }
+
+    fn segment(&mut self, packet: &Packet<'_>, without_checksum: bool, now: Now) {
+        let Some(segment) = Segment::parse(packet, without_checksum) else { return };
+        let key = Key { guest_port: segment.source, address: packet.destination, port: segment.destination };
+        let guest = &self.guest;
+        let pen = &mut Pen { guest, takes: self.takes, scratch: &mut self.scratch, now: now.instant };
+        if self.tcp.hear(&key, &segment, pen) {
+            return;
+        }
+        if !tcp::begins(&segment) || self.connect(key, &segment, now).is_none() {
+            self.reply(tcp::refusal(&self.guest, packet, &segment));
+        }
+    }
+
+    /// The guest connects: to a service, a resolver, or the host's network.
+    fn connect(&mut self, key: Key, syn: &Segment<'_>, now: Now) -> Option<()> {
+        let at = SocketAddrV4::new(key.address, key.port);
+        let session =
+            self.services.iter_mut().find(|service| service.at == at).map(|service| (service.open)());
+        let pen = Pen { guest: &self.guest, takes: self.takes, scratch: &mut [], now: now.instant };
+        if let Some(session) = session {
+            return self.tcp.answer(key, syn, &pen, |_| Some(Far::service(session)));
+        }
+        let to = self.destination(&key)?;
+        let pen = Pen { guest: &self.guest, takes: self.takes, scratch: &mut [], now: now.instant };
+        for _ in 0..2 {
+            let (epoll, mut failed) = (&self.epoll, None);
+            let begun = self.tcp.answer(key, syn, &pen, |token| {
+                let fd = host::connect(epoll, SocketType::STREAM, to, token);
+                fd.map_err(|cause| failed = Some(cause)).ok().map(Far::host)
+            });
+            match failed {
+                Some(cause) if host::is_too_many(cause) => self.tcp.make_room(),
+                _ => return begun,
+            }
+        }
+        None
+    }
+
+    /// Where on the host's side an address and port of the guest's leads.
+    fn destination(&mut self, key: &Key) -> Option<SocketAddr> {
+        if self.guest.is_resolver(key.address) {
+            return if key.port == dns::PORT { self.directory.server() } else { None };
+        }
+        let address = host::beyond(&self.guest, key.address, self.host_loopback)?;
+        Some(SocketAddr::new(address.into(), key.port))
+    }
+
+    fn datagram(&mut self, packet: &Packet<'_>, without_checksum: bool, now: Now, own: bool) {
+        let bytes = packet.payload;
+        let Ok((udp, _)) = Udp::ref_from_prefix(bytes) else { return };
+        let Some(payload) = bytes.get(size_of::<Udp>()..usize::from(udp.length.get())) else { return };
+        let sum = || {
+            let covered = bytes.get(..usize::from(udp.length.get())).unwrap_or_default();
+            packet.pseudo(covered.len()).add(covered).finish()
+        };
+        if !without_checksum && udp.checksum.get() != 0 && sum() != 0 {
+            return;
+        }
+        let (source, port) = (udp.source.get(), udp.destination.get());
+        let to_all = packet.destination == Ipv4Addr::BROADCAST || packet.destination == self.guest.router();
+        if port == dhcp::SERVER_PORT && to_all && (own || packet.source.is_unspecified()) {
+            return self.reply(dhcp::answer(&self.guest, payload));
+        }
+        if !own {
+            return;
+        }
+        let key = Key { guest_port: source, address: packet.destination, port };
+        if packet.destination == CLOCK && port == ntp::PORT {
+            let answer = ntp::answer(payload, now.wall);
+            return self.reply(answer.map(|answer| self.answer(&key, &answer)));
+        }
+        self.send(key, payload, now);
+    }
+
+    /// Sends a datagram to a resolver or the host's network.
+    fn send(&mut self, key: Key, payload: &[u8], now: Now) {
+        let asks = self.guest.is_resolver(key.address) && key.port == dns::PORT;
+        if asks && let Some(answer) = dns::own_answer(&self.guest, payload) {
+            return self.reply(Some(self.answer(&key, &answer)));
+        }
+        if !self.udp.knows(&key) {
+            match self.destination(&key) {
+                Some(to) => self.begin_flow(key, to, asks, now),
+                None if asks => {
+                    let failure = dns::failure(payload).map(|failure| self.answer(&key, &failure));
+                    return self.reply(failure);
+                }
+                None => {
+                    let nobody = self.guest.is_ours(key.address);
+                    let told = self.guest.port_unreachable((key.address, key.port), key.guest_port);
+                    return self.reply(nobody.then_some(told));
+                }
+            }
+        }
+        if let Some(refused) = self.udp.send(&key, payload, now.instant) {
+            self.refused(refused);
+        }
+    }
+
+    fn begin_flow(&mut self, key: Key, to: SocketAddr, asks: bool, now: Now) {
+        for _ in 0..2 {
+            let (epoll, mut failed) = (&self.epoll, None);
+            self.udp.begin(key, asks.then_some(to), now.instant, |token| {
+                host::connect(epoll, SocketType::DGRAM, to, token).map_err(|cause| failed = Some(cause)).ok()
+            });
+            match failed {
+                Some(cause) if host::is_too_many(cause) => self.tcp.make_room(),
+                _ => return,
+            }
+        }
+    }
+
+    fn refused(&mut self, refused: udp::Refused) {
+        if let Some(server) = refused.resolver {
+            self.directory.silent(server);
+        }
+        let udp::Refused { key, .. } = refused;
+        self.reply(Some(self.guest.port_unreachable((key.address, key.port), key.guest_port)));
+    }
+
+    fn answer(&self, key: &Key, payload: &[u8]) -> Vec<u8> {
+        self.guest.route(key.address, TTL).datagram((key.port, key.guest_port), payload)
+    }
+
+    fn reply(&mut self, frame: Option<Vec<u8>>) {
+        if self.replies.len() < MAX_REPLIES {
+            self.replies.extend(frame);
+        }
+    }
+
+    /// Writes the next frame for the guest: its length, and what is left to do with it. None: there is none now.
+    pub fn to_guest(&mut self, frame: &mut Frame, now: Now) -> Option<(usize, Offload)> {
+        loop {
+            if let Some(reply) = self.replies.pop_front() {
+                let space = frame.get_mut(..reply.len())?;
+                space.copy_from_slice(&reply);
+                return Some((reply.len(), Offload::default()));
+            }
+            match self.udp.speak(&self.guest, frame, now.instant) {
+                Some(Ok(len)) => return Some((len, Offload::default())),
+                Some(Err(refused)) => self.refused(refused),
+                None => break,
+            }
+        }
+        let mut pen =
+            Pen { guest: &self.guest, takes: self.takes, scratch: &mut self.scratch, now: now.instant };
+        self.tcp.speak(frame, &mut pen)
+    }
+}

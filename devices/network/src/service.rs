@@ -1,0 +1,31 @@
+//! What answers at an address of the link's own, inside this process: bytes in, bytes out.
+
+use std::fmt;
+use std::net::SocketAddrV4;
+
+/// Something that answers TCP connections at an address and port.
+pub struct Service {
+    pub at: SocketAddrV4,
+    /// Begins a connection.
+    pub open: Box<dyn FnMut() -> Session + Send>,
+}
+
+/// One connection: is given what the guest says, bit by bit as it comes, and adds to the answer.
+pub type Session = Box<dyn FnMut(&[u8], &mut Answer) + Send>;
+
+/// What goes to the guest.
+#[derive(Debug)]
+pub struct Answer {
+    /// To be added to; the link takes from its front what has arrived.
+    pub bytes: Vec<u8>,
+    /// Over how many hops it goes.
+    pub ttl: u8,
+    /// Nothing will be added: the connection is closed when all has arrived.
+    pub end: bool,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("at", &self.at).finish_non_exhaustive()
+    }
+}

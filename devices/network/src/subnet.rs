@@ -1,0 +1,134 @@
+//! The addresses of the subnet that the guest believes it is in, and the frames that need nothing of the host to be
+//! answered: ARP, ICMP, DHCP (ec2.md: base+1 is the router and the DHCP server, base+2 the resolver).
+
+use crate::wire::{
+    Arp, BROADCAST, ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IP, Ethernet, Macs, Packet, Route, Sum,
+};
+use std::net::Ipv4Addr;
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+/// Where the resolver answers in every subnet.
+pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
+/// Where the time is told.
+pub(crate) const CLOCK: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 123);
+/// The router's own station. EC2's are locally administered too.
+const ROUTER_MAC: [u8; 6] = [0x0e, 0x0a, 0x4d, 0x49, 0x52, 0x01];
+/// What the link says of itself, by how many hops an answer has left: no hop was taken.
+pub(crate) const TTL: u8 = 64;
+
+/// What the guest is, as the subnet sees it.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    pub mac: [u8; 6],
+    /// Its private address.
+    pub address: Ipv4Addr,
+    /// Of its subnet: 16 to 28 bits, as EC2 has them.
+    pub prefix: u8,
+    /// Without its domain: `ip-172-31-4-66` or `i-…`.
+    pub host_name: String,
+    /// `ec2.internal`, or `REGION.compute.internal`.
+    pub domain: String,
+}
+
+impl Guest {
+    pub(crate) fn mask(&self) -> u32 {
+        u32::MAX.checked_shl(32u32.saturating_sub(self.prefix.into())).unwrap_or(0)
+    }
+
+    pub(crate) fn is_in_subnet(&self, address: Ipv4Addr) -> bool {
+        (address.to_bits() ^ self.address.to_bits()) & self.mask() == 0
+    }
+
+    fn base(&self, number: u32) -> Ipv4Addr {
+        Ipv4Addr::from_bits((self.address.to_bits() & self.mask()) | number)
+    }
+
+    pub(crate) fn router(&self) -> Ipv4Addr {
+        self.base(1)
+    }
+
+    pub(crate) fn resolver(&self) -> Ipv4Addr {
+        self.base(2)
+    }
+
+    pub(crate) fn broadcast(&self) -> Ipv4Addr {
+        self.base(!self.mask())
+    }
+
+    pub(crate) fn macs(&self) -> Macs {
+        Macs { guest: self.mac, router: ROUTER_MAC }
+    }
+
+    pub(crate) fn is_resolver(&self, address: Ipv4Addr) -> bool {
+        address == RESOLVER || address == self.resolver()
+    }
+
+    pub(crate) fn route(&self, source: Ipv4Addr, ttl: u8) -> Route {
+        Route { macs: self.macs(), source, destination: self.address, ttl }
+    }
+
+    /// Whether an address is the link's own: one that it answers for itself.
+    pub(crate) fn is_ours(&self, address: Ipv4Addr) -> bool {
+        address == self.router() || self.is_resolver(address) || address == CLOCK
+    }
+
+    /// The payload of an Ethernet frame that this station sent to us or to everybody, and its kind.
+    pub(crate) fn heard<'a>(&self, frame: &'a [u8]) -> Option<(u16, &'a [u8])> {
+        let (ethernet, payload) = Ethernet::ref_from_prefix(frame).ok()?;
+        let to_us = ethernet.destination == ROUTER_MAC || ethernet.destination == BROADCAST;
+        (to_us && ethernet.source == self.mac).then(|| (ethernet.kind.get(), payload))
+    }
+
+    /// Answers who has the router's address or one that `serves` names.
+    pub(crate) fn arp(&self, payload: &[u8], serves: impl Fn(Ipv4Addr) -> bool) -> Option<Vec<u8>> {
+        const REQUEST: u16 = 1;
+        const REPLY: u16 = 2;
+        let (arp, _) = Arp::ref_from_prefix(payload).ok()?;
+        let target = Ipv4Addr::from(arp.target);
+        let asked = arp.hardware.get() == 1
+            && arp.protocol.get() == ETHERTYPE_IP
+            && arp.lengths == [6, 4]
+            && arp.operation.get() == REQUEST
+            && (self.is_ours(target) || serves(target));
+        if !asked {
+            return None;
+        }
+        let ethernet =
+            Ethernet { destination: arp.sender_mac, source: ROUTER_MAC, kind: ETHERTYPE_ARP.into() };
+        let reply = Arp {
+            operation: REPLY.into(),
+            sender_mac: ROUTER_MAC,
+            sender: arp.target,
+            target_mac: arp.sender_mac,
+            target: arp.sender,
+            ..*arp
+        };
+        Some([ethernet.as_bytes(), reply.as_bytes()].concat())
+    }
+
+    /// Answers an echo request to an address of the link's own.
+    pub(crate) fn echo(&self, packet: &Packet<'_>) -> Option<Vec<u8>> {
+        const ECHO_REQUEST: u8 = 8;
+        let [ECHO_REQUEST, 0, _, _, rest @ ..] = packet.payload else { return None };
+        if !self.is_ours(packet.destination) || Sum::default().add(packet.payload).finish() != 0 {
+            return None;
+        }
+        let reply = [&[0; 4], rest].concat();
+        Some(self.route(packet.destination, TTL).icmp(&reply))
+    }
+
+    /// Tells the guest that nobody listens at a UDP port: the datagram's headers as it sent them, as far as they matter.
+    pub(crate) fn port_unreachable(&self, from: (Ipv4Addr, u16), guest_port: u16) -> Vec<u8> {
+        const UNREACHABLE: u8 = 3;
+        const PORT: u8 = 3;
+        let (address, port) = from;
+        let sent = Route { macs: self.macs(), source: self.address, destination: address, ttl: TTL };
+        let datagram = sent.datagram((guest_port, port), &[]);
+        let headers = datagram.get(ETHERNET..).unwrap_or_default();
+        self.route(address, TTL).icmp(&[&[UNREACHABLE, PORT, 0, 0, 0, 0, 0, 0], headers].concat())
+    }
+}
+
+#[cfg(test)]
+#[path = "subnet_test.rs"]
+mod tests;
