@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("vmm/machine", &["memory", "models", "storage", "network", "firmware"]),
     ("vmm/ami-run", &ALL),
     ("tests/bench/volume", &["memory", "storage"]),
-    ("tests/fuzz", &["image", "inspect", "catalog", "memory", "metadata", "models", "storage"]),
+    ("tests/fuzz", &["image", "inspect", "catalog", "memory", "metadata", "models", "network", "storage"]),
     ("tests/fuzz/libfuzzer", &["fuzz"]),
 ];
 

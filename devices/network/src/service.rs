@@ -10,7 +10,8 @@ pub struct Service {
     pub open: Box<dyn FnMut() -> Session + Send>,
 }
 
-/// One connection: is given what the guest says, bit by bit as it comes, and adds to the answer.
+/// One connection: is given what the guest says, 512 bytes at most at a time, and adds to the answer. It is not called
+/// while the guest is 64 KiB of answers behind.
 pub type Session = Box<dyn FnMut(&[u8], &mut Answer) + Send>;
 
 /// What goes to the guest.

@@ -89,6 +89,7 @@ impl Guest {
             && arp.protocol.get() == ETHERTYPE_IP
             && arp.lengths == [6, 4]
             && arp.operation.get() == REQUEST
+            && arp.sender_mac == self.mac
             && (self.is_ours(target) || serves(target));
         if !asked {
             return None;

@@ -45,7 +45,8 @@ fn the_router_and_the_services_have_a_station_and_nobody_else() {
     for len in 0..request.len() {
         assert!(guest().arp(&request[..len], |_| true).is_none());
     }
-    for at in 0..8 {
+    // What it is, and who asks: an answer goes to the guest's own station only.
+    for at in 0..14 {
         let mut bad = request.clone();
         bad[at] ^= 1;
         assert!(guest().arp(&bad, |_| true).is_none(), "{at}");

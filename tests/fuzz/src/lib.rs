@@ -1,5 +1,6 @@
 //! Fuzz targets: what a guest can do to the virtual hardware, a disk or a disk file to who looks into it, an NBD client
-//! or a verb to its server, a guest to the metadata service, and what people write about images, played from bytes.
+//! or a verb to its server, a guest to the metadata service and the network, and what people write about images, played
+//! from bytes.
 //!
 //! Each target is a function of one byte string that must return: no panic, no endless loop, no memory that grows
 //! with what the bytes ask for. Numbers that run out end the play. `cargo test` plays the corpus and mutations of
@@ -17,6 +18,7 @@ mod image;
 mod input;
 mod metadata;
 mod nbd;
+mod network;
 mod nvme;
 mod pci_config;
 mod virtio;
@@ -29,6 +31,7 @@ pub use fw_cfg::fw_cfg;
 pub use image::{image_json, mappings};
 pub use metadata::metadata_http;
 pub use nbd::nbd;
+pub use network::net_frames;
 pub use nvme::{nvme_admin, nvme_io};
 pub use pci_config::pci_config;
 pub use virtio::{virtio_block, virtio_rng};
@@ -37,7 +40,7 @@ pub use virtio::{virtio_block, virtio_rng};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 25] = [
+pub const TARGETS: [(&str, Target); 26] = [
     ("cmos", cmos),
     ("control", control),
     ("disk_ext", disk_ext),
@@ -56,6 +59,7 @@ pub const TARGETS: [(&str, Target); 25] = [
     ("mappings", mappings),
     ("metadata_http", metadata_http),
     ("nbd", nbd),
+    ("net_frames", net_frames),
     ("nvme_admin", nvme_admin),
     ("nvme_io", nvme_io),
     ("pci_config", pci_config),

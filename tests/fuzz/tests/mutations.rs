@@ -256,6 +256,12 @@ fn nbd() {
 }
 
 #[test]
+fn net_frames() {
+    // Each of its plays makes a link, and speaks through the host's sockets.
+    fuzz_share("net_frames", 4);
+}
+
+#[test]
 fn nvme_admin() {
     fuzz("nvme_admin");
 }

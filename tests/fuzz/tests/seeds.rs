@@ -12,6 +12,8 @@ mod file;
 mod metadata;
 #[path = "seeds/nbd.rs"]
 mod nbd;
+#[path = "seeds/network.rs"]
+mod network;
 
 use std::path::Path;
 
@@ -393,6 +395,7 @@ fn the_corpus_is_what_is_written_here() {
     all.extend(disk::all());
     all.extend(file::all());
     all.extend([("control", control::all()), ("metadata_http", metadata::all()), ("nbd", nbd::all())]);
+    all.push(("net_frames", network::all()));
     all.extend([("fw_cfg", fw_cfg()), ("pci_config", pci_config())]);
     all.extend([("nvme_admin", nvme_admin()), ("nvme_io", nvme_io())]);
     all.extend([("virtio_block", virtio_block()), ("virtio_rng", virtio_rng())]);

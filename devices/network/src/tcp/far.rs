@@ -9,10 +9,13 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-/// As much as may be under way to the guest on one connection: every look at a socket's queue begins at its front.
-pub(crate) const MAX_UNDER_WAY: usize = 512 << 10;
+/// As much as may be under way to the guest on one connection: three large segments. Every look at a socket's queue
+/// begins at its front and copies what is under way once more, so that more makes it slower (tests/bench/network).
+pub(crate) const MAX_UNDER_WAY: usize = 192 << 10;
 /// As long as an answer has more than this, a service is told nothing new.
 const MAX_ANSWER: usize = 64 << 10;
+/// It is told no more than this at a time: every question may have a long answer.
+const PIECE: usize = 512;
 
 pub(crate) enum Far {
     Host(Socket),
@@ -63,6 +66,11 @@ impl Far {
         }
     }
 
+    /// The host's network has ended the connection.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self, Far::Host(socket) if socket.broken)
+    }
+
     /// Whether a socket's connection came about; none: that is not known yet.
     pub(crate) fn connected(&self) -> Option<Result<(), Errno>> {
         match self {
@@ -101,7 +109,12 @@ impl Far {
     pub(crate) fn discard(&mut self, count: usize, scratch: &mut [u8]) {
         match self {
             Far::Host(socket) => socket.discard(count, scratch),
-            Far::Service { answer, .. } => drop(answer.bytes.drain(..count.min(answer.bytes.len()))),
+            Far::Service { answer, .. } => {
+                answer.bytes.drain(..count.min(answer.bytes.len()));
+                if answer.bytes.is_empty() {
+                    answer.bytes = Vec::new();
+                }
+            }
         }
     }
 
@@ -109,12 +122,27 @@ impl Far {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
         match self {
             Far::Host(socket) => socket.write(bytes),
-            Far::Service { answer, .. } if answer.end => Ok(bytes.len()),
-            Far::Service { answer, .. } if answer.bytes.len() > MAX_ANSWER => Ok(0),
             Far::Service { session, answer } => {
-                session(bytes, answer);
-                Ok(bytes.len())
+                let mut taken: usize = 0;
+                for piece in bytes.chunks(PIECE) {
+                    if !answer.end && answer.bytes.len() > MAX_ANSWER {
+                        break;
+                    }
+                    if !answer.end {
+                        session(piece, answer);
+                    }
+                    taken = taken.saturating_add(piece.len());
+                }
+                Ok(taken)
             }
+        }
+    }
+
+    /// What it keeps of its answer.
+    pub(crate) fn kept(&self) -> usize {
+        match self {
+            Far::Host(_) => 0,
+            Far::Service { answer, .. } => answer.bytes.capacity(),
         }
     }
 

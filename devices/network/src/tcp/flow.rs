@@ -148,9 +148,9 @@ impl Flow {
         matches!(self.state, State::Connecting | State::Greeting { .. })
     }
 
-    /// What it keeps of the guest's data.
+    /// What it keeps of the guest's data and of answers to it.
     pub(crate) fn kept(&self) -> usize {
-        self.pending.capacity()
+        self.pending.capacity().saturating_add(self.far.kept())
     }
 
     /// Ends it for both sides.
@@ -181,7 +181,7 @@ impl Flow {
                 None => {}
             }
         }
-        if self.drain().is_err() {
+        if self.drain().is_err() || (self.state == State::Open && self.far.is_broken()) {
             self.abort();
         }
         self.finish();
@@ -335,7 +335,8 @@ impl Flow {
         let old = usize::try_from(old).unwrap_or(usize::MAX);
         let Some(new) = segment.payload.get(old..) else { return Ok(()) };
         self.drain()?;
-        let mut taken = if self.pending.is_empty() { self.far.write(new)? } else { 0 };
+        let may_answer = room > 0 || matches!(self.far, Far::Host(_));
+        let mut taken = if self.pending.is_empty() && may_answer { self.far.write(new)? } else { 0 };
         let rest = new.get(taken..).unwrap_or_default();
         let free = MAX_PENDING.saturating_sub(self.pending.len()).min(room);
         let kept = rest.get(..free).unwrap_or(rest);

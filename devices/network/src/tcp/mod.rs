@@ -20,7 +20,7 @@ use zerocopy::IntoBytes as _;
 
 /// Connections at a time; one more ends the one that has been idle for longest.
 pub(crate) const MAX_FLOWS: usize = 4096;
-/// What all of them may keep of the guest's data for far ends that are slow.
+/// What all of them may keep: the guest's data, for far ends that are slow, and answers of services.
 const MAX_KEPT: usize = 32 << 20;
 
 struct Entry {

@@ -1,0 +1,4 @@
+//! net_frames under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ami_run_fuzz::net_frames(data));
