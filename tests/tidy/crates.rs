@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("devices/models", &["memory", "storage", "network"]),
     ("vmm/machine", &["memory", "models", "storage", "network", "firmware"]),
     ("vmm/ami-run", &ALL),
+    ("tests/bench/network", &["network"]),
     ("tests/bench/volume", &["memory", "storage"]),
     ("tests/fuzz", &["image", "inspect", "catalog", "memory", "metadata", "models", "network", "storage"]),
     ("tests/fuzz/libfuzzer", &["fuzz"]),
