@@ -115,7 +115,7 @@ impl Play {
     ) {
         let begun = Instant::now();
         while !done(self, clients) {
-            assert!(begun.elapsed() < PATIENCE, "stuck: {clients:?}");
+            assert!(begun.elapsed() < PATIENCE, "stuck, with {} flows", self.link.flows());
             if !self.turn(clients) {
                 self.idle(clients);
             }

@@ -1,8 +1,8 @@
 //! One TCP connection of the guest's (RFC 9293). Its far end holds what goes to the guest until the guest has it, so
 //! nothing is copied to be sent again; what comes from the guest is kept only while the far end takes no more.
 //!
-//! Left out: congestion control and selective acknowledgement. The link loses nothing but what the guest has no
-//! place for, and keeps the order.
+//! Left out: congestion control, selective acknowledgement, and waiting after the end. A frame is written when the
+//! guest takes it, so none is lost, the last acknowledgement neither, and the order is kept.
 
 use super::far::{Broken, Far, Found, MAX_UNDER_WAY};
 use super::segment::{Segment, ahead};
