@@ -106,6 +106,21 @@ fn what_is_lost_is_said_again() {
 }
 
 #[test]
+fn a_lost_frame_is_said_again_without_waiting() {
+    let (listener, port) = listener();
+    let mut play = Play::new(config());
+    let mut client = Client::new(40000, on_host(port));
+    play.until(&mut [&mut client], |_, clients| clients[0].connected);
+    let data = noise(100_000);
+    listener.accept().unwrap().0.write_all(&data).unwrap();
+    play.loses_next = true;
+    play.until(&mut [&mut client], |play, _| !play.loses_next);
+    // The clock stands still as long as something happens.
+    while play.turn(&mut [&mut client]) {}
+    assert_eq!(client.received.len(), data.len());
+}
+
+#[test]
 fn a_guest_with_no_place_is_asked_again() {
     let (listener, port) = listener();
     let data = noise(500_000);

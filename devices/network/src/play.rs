@@ -43,6 +43,8 @@ pub(crate) struct Play {
     /// One frame in so many is lost, either way; one in so many comes after the next.
     pub(crate) loses: u64,
     pub(crate) swaps: u64,
+    /// The next frame with data is lost.
+    pub(crate) loses_next: bool,
     held: Option<(Vec<u8>, Offload)>,
     random: u64,
     pub(crate) takes: Takes,
@@ -63,6 +65,7 @@ impl Play {
             skipped: Duration::ZERO,
             loses: 0,
             swaps: 0,
+            loses_next: false,
             held: None,
             random: 88172645463325252,
             takes: Takes::default(),
@@ -123,13 +126,14 @@ impl Play {
     }
 
     /// Whether anything happened.
-    fn turn(&mut self, clients: &mut [&mut Client]) -> bool {
+    pub(crate) fn turn(&mut self, clients: &mut [&mut Client]) -> bool {
         let mut happened = self.link.poll(self.now());
         let now = self.now();
         while let Some((len, offload)) = self.link.to_guest(&mut self.frame, now) {
             happened = true;
             let frame = self.frame[..len].to_vec();
-            if self.chance(self.loses) {
+            let loses_this = len > 1000 && std::mem::take(&mut self.loses_next);
+            if loses_this || self.chance(self.loses) {
                 continue;
             }
             if self.held.is_none() && self.chance(self.swaps) {
@@ -205,6 +209,8 @@ pub(crate) struct Client {
     theirs: u32,
     their_window: u32,
     due: bool,
+    /// Segments that came before their time: each is answered.
+    repeats: u32,
 }
 
 const SCALE: u8 = 4;
@@ -230,6 +236,7 @@ impl Client {
             theirs: 0,
             their_window: 0,
             due: false,
+            repeats: 0,
         }
     }
 
@@ -304,6 +311,7 @@ impl Client {
         self.due = true;
         let old = self.theirs.wrapping_sub(segment.sequence) as usize;
         if old > segment.payload.len() {
+            self.repeats += 1;
             return;
         }
         let new = &segment.payload[old..];
@@ -349,6 +357,9 @@ impl Client {
             self.write(play, ACK, self.next, &payload);
             self.next = self.next.wrapping_add(count as u32);
             spoke = true;
+        }
+        for _ in 0..std::mem::take(&mut self.repeats) {
+            self.write(play, ACK, self.next, &[]);
         }
         if self.due && self.connected {
             self.write(play, ACK, self.next, &[]);
