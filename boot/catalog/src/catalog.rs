@@ -150,7 +150,10 @@ impl Catalog {
     pub fn hold(&self, id: &str) -> Result<Held, CatalogError> {
         let folder = self.existing(id)?;
         let path = files::lock(&folder);
-        match Lock::wait_existing(&path, MOMENT) {
+        // Whoever runs its machine has it for longer than anybody waits.
+        let runs =
+            || settle::truth(self, &folder).is_ok_and(|record| record.is_some_and(|it| it.state.is_alive()));
+        match Lock::wait_existing(&path, MOMENT, runs) {
             Ok(Some(lock)) => self.held(lock, id)?.ok_or_else(|| CatalogError::not_found(id)),
             Ok(None) => Err(CatalogError::Busy { id: id.to_owned() }),
             Err(cause) if cause.kind() == ErrorKind::NotFound => Err(CatalogError::not_found(id)),

@@ -42,12 +42,16 @@ impl Lock {
 
     /// The same as the first, for who waits for others that have it for a moment.
     pub(crate) fn wait(path: &Path, kind: Kind, limit: Duration) -> io::Result<Option<Lock>> {
-        wait(limit, || Lock::attempt(path, kind))
+        wait(limit, || Lock::attempt(path, kind), || false)
     }
 
-    /// The same as the second.
-    pub(crate) fn wait_existing(path: &Path, limit: Duration) -> io::Result<Option<Lock>> {
-        wait(limit, || Lock::attempt_existing(path))
+    /// The same as the second, for as long as it is not `hopeless`.
+    pub(crate) fn wait_existing(
+        path: &Path,
+        limit: Duration,
+        hopeless: impl Fn() -> bool,
+    ) -> io::Result<Option<Lock>> {
+        wait(limit, || Lock::attempt_existing(path), hopeless)
     }
 
     fn of(file: File, path: &Path, kind: Kind) -> io::Result<Option<Lock>> {
@@ -99,11 +103,15 @@ pub(crate) fn is_alive(path: &Path) -> io::Result<bool> {
     is_held(&File::open(path)?, ALIVE)
 }
 
-fn wait(limit: Duration, mut attempt: impl FnMut() -> io::Result<Option<Lock>>) -> io::Result<Option<Lock>> {
+fn wait(
+    limit: Duration,
+    mut attempt: impl FnMut() -> io::Result<Option<Lock>>,
+    hopeless: impl Fn() -> bool,
+) -> io::Result<Option<Lock>> {
     let begun = Instant::now();
     loop {
         match attempt()? {
-            None if begun.elapsed() < limit => std::thread::sleep(AGAIN),
+            None if begun.elapsed() < limit && !hopeless() => std::thread::sleep(AGAIN),
             ended => return Ok(ended),
         }
     }

@@ -6,7 +6,9 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use crate::{answer, instance};
 use ami_run_catalog::control::Action;
-use ami_run_catalog::{Catalog, InstanceRecord, State, Step, Transition, check_reboot, check_start};
+use ami_run_catalog::{
+    Catalog, CatalogError, Held, InstanceRecord, State, Step, Transition, check_reboot, check_start,
+};
 use serde::Serialize;
 use std::ffi::OsString;
 
@@ -32,26 +34,45 @@ pub(crate) fn start(args: &Start) -> Code {
 
 /// Until its machine runs.
 fn start_one(catalog: &Catalog, id: &str, force: bool) -> Result<Transition, Failure> {
-    let mut record = catalog.describe(id).map_err(refused)?;
-    let instance_id = id.to_owned();
-    let previous_state = record.state;
-    if previous_state == State::Pending {
+    let mut first = None;
+    let previous_state = loop {
+        let (state, held) = hold(catalog, id).map_err(refused)?;
+        let previous_state = *first.get_or_insert(state);
+        if let Some(mut held) = held {
+            held.enter(State::Pending, None).map_err(refused)?;
+            let options: &[OsString] = if force { &["--force".into()] } else { &[] };
+            instance::spawn(catalog, held, options)?.running()?;
+            break previous_state;
+        }
+        if state != State::Pending {
+            break previous_state;
+        }
         // By another command.
         let waiting = format!("{id} is pending");
         until(catalog, id, None, &waiting, |record| {
             record.is_none_or(|record| record.state != State::Pending).then_some(())
         })?;
-        record = catalog.describe(id).map_err(refused)?;
+    };
+    Ok(Transition { instance_id: id.to_owned(), current_state: State::Running, previous_state })
+}
+
+/// The state of an instance that may be started; and the instance, if that is still to be done.
+fn hold(catalog: &Catalog, id: &str) -> Result<(State, Option<Held>), CatalogError> {
+    let record = catalog.describe(id)?;
+    if check_start(&record)? == Step::Done {
+        return Ok((record.state, None));
     }
-    if check_start(&record).map_err(refused)? == Step::Do {
-        let mut held = catalog.hold(id).map_err(refused)?;
-        // Another command may have been quicker.
-        check_start(held.record()).map_err(refused)?;
-        held.enter(State::Pending, None).map_err(refused)?;
-        let options: &[OsString] = if force { &["--force".into()] } else { &[] };
-        instance::spawn(catalog, held, options)?.running()?;
+    match catalog.hold(id) {
+        Ok(held) => {
+            let step = check_start(held.record())?;
+            Ok((held.record().state, Some(held).filter(|_| step == Step::Do)))
+        }
+        // Another command was quicker.
+        Err(CatalogError::Busy { .. }) if check_start(&catalog.describe(id)?)? == Step::Done => {
+            Ok((catalog.describe(id)?.state, None))
+        }
+        Err(cause) => Err(cause),
     }
-    Ok(Transition { instance_id, current_state: State::Running, previous_state })
 }
 
 /// Reboots running instances.
