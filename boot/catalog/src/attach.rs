@@ -172,8 +172,8 @@ fn attach(
     device: &str,
     mut volume: VolumeRecord,
 ) -> Result<VolumeAttachment, CatalogError> {
-    // As the others of the instance are seen.
-    volume.nvme = held.record().own.volumes.values().all(|other| other.nvme);
+    // As the instance's disks are seen, also when this is the only one.
+    volume.nvme = held.record().ena_support;
     let mapping = InstanceMapping {
         device_name: device.to_owned(),
         ebs: Attachment {

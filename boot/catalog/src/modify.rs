@@ -100,8 +100,7 @@ fn instance_store(record: &InstanceRecord, kind: &InstanceType) -> Vec<InstanceS
         let virtual_name = format!("ephemeral{number}");
         let mapped = known.iter().find(|disk| disk.virtual_name == virtual_name);
         let device_name = mapped.and_then(|disk| disk.device_name.clone());
-        let nvme = record.own.volumes.values().all(|volume| volume.nvme);
-        InstanceStoreDisk { virtual_name, device_name, size_gib: store.gib(), nvme }
+        InstanceStoreDisk { virtual_name, device_name, size_gib: store.gib(), nvme: record.ena_support }
     };
     (0..store.count).map(disk).filter(|disk| kind.nvme || disk.device_name.is_some()).collect()
 }

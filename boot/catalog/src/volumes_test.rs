@@ -187,6 +187,24 @@ fn the_root_of_a_stopped_instance_can_be_detached_and_come_back() {
 }
 
 #[test]
+fn the_only_volume_comes_back_as_the_disk_that_it_was() {
+    let (_folder, catalog) = catalog();
+    for nvme in [true, false] {
+        let mut new = new_instance(&catalog);
+        new.ena_support = nvme;
+        new.volumes.truncate(1);
+        new.volumes[0].volume.nvme = nvme;
+        let mut held = running(&catalog, new);
+        held.enter(State::Stopped, Some(StateReason::by_user())).unwrap();
+        let (instance, root) = (held.record().instance_id.clone(), volume_at(&held, "/dev/sda1"));
+        drop(held);
+        catalog.detach_volume(&root).unwrap();
+        catalog.attach_volume(&root, &instance, "/dev/sda1").unwrap();
+        assert_eq!(catalog.describe(&instance).unwrap().own.volumes[&root].nvme, nvme);
+    }
+}
+
+#[test]
 fn a_volume_only_grows() {
     let (_folder, catalog) = catalog();
     let (instance, id) = stopped(&catalog);
