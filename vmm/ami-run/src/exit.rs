@@ -20,14 +20,17 @@ pub(crate) enum Code {
 
 /// What `--help` says, in the order of the numbers.
 const TABLE: [(Code, &str); 8] = [
-    (Code::Success, "the guest powered itself off, or what was waited for was seen"),
+    (
+        Code::Success,
+        "the guest powered itself off, or what was waited for was seen; with -d: the machine runs",
+    ),
     (Code::Refused, "image or configuration refused"),
     (Code::CommandLine, "command line"),
-    (Code::Host, "this computer can't: no KVM or an emulated one, permission, firmware, memory, disk full"),
     (
-        Code::Guest,
-        "the guest failed: its kernel panicked and reset nothing, or a triple fault shut its CPU down",
+        Code::Host,
+        "this computer can't: no real KVM, permission, firmware, memory, disk full, a volume in use",
     ),
+    (Code::Guest, "the guest failed: its kernel panicked and reset nothing, or a triple fault"),
     (Code::Timeout, "--timeout"),
     (Code::EndedEarly, "the guest ended before what was waited for"),
     (Code::Bug, "a bug in ami-run"),

@@ -5,8 +5,8 @@ use clap::Parser;
 
 const EPILOGUE: &str = "\
 Environment:
-  TMPDIR             where guests' writes are kept while they run (/var/tmp)
-  AMI_RUN_STATE_DIR  where instances will be kept ($XDG_DATA_HOME/ami-run, or else
+  TMPDIR             where instance store is, and what guests write with --rm (/var/tmp)
+  AMI_RUN_STATE_DIR  where instances and their volumes are kept ($XDG_DATA_HOME/ami-run, or
                      ~/.local/share/ami-run)
 
 Exit codes:

@@ -25,7 +25,12 @@ Examples:
         launch a volume that `ami-run volume create root.vol --from DISKFILE` made: what
         the guest writes stays in it
   ami-run image.json --wait-for console:login: --timeout 5m --console-log console.log
-        exit 0 when the guest asks for a login, 5 when it has not after five minutes
+        exit 0 when the guest asks for a login, 5 when it has not after five minutes;
+        nothing is kept of the instance
+  ami-run image.json -d --name web && ami-run console web
+        launch an instance that runs by itself, and use its console: Ctrl-A d leaves it
+  ami-run stop web; ami-run start web; ami-run terminate web
+        what EC2 does with it
   aws ec2 describe-images --image-ids ami-0123456789abcdef0 | ami-run - \\
         --snapshot snap-0123456789abcdef0=root.raw
   ami-run image.json --instance-type m5.large --dry-run
@@ -38,10 +43,15 @@ Examples:
 pub(crate) const MAX_CPUS: u32 = 64;
 
 const ENVIRONMENT: &str = "\
+Before all other words:
+  --state-dir FOLDER  the state folder, instead of AMI_RUN_STATE_DIR
+
 Environment:
-  TMPDIR             where guests' writes are kept while they run (/var/tmp)
-  AMI_RUN_STATE_DIR  the folder whose cache/ holds what was taken out of disk files that are
-                     not raw ($XDG_DATA_HOME/ami-run, or ~/.local/share/ami-run)
+  TMPDIR             where instance store is, and what the guest writes with --rm; it goes when
+                     the machine ends (/var/tmp)
+  AMI_RUN_STATE_DIR  the state folder: instances, their volumes, and the cache of what was taken
+                     out of disk files that are not raw ($XDG_DATA_HOME/ami-run, or
+                     ~/.local/share/ami-run)
   AMI_RUN_LOG        what is logged on standard error: error, warn, info or debug (warn);
                      RUST_LOG is read without it
 ";
@@ -79,9 +89,9 @@ impl DiskInterface {
 
 /// Launch an EC2 machine image (AMI) on this computer, as EC2 would.
 ///
-/// The guest's console is standard input and output. What the guest writes to its disks goes to a private file
-/// without a name in $TMPDIR (or /var/tmp) and is gone when the guest has ended: the disk files are never changed.
-/// A volume that `ami-run volume create` made keeps it.
+/// The guest's console is standard input and output. What the guest writes goes to volumes of the instance's own: the
+/// disk files are never changed. When it powers off the instance is stopped, and `ami-run start` goes on with it;
+/// with --rm nothing of it is kept.
 #[derive(Parser, Debug)]
 #[command(
     name = "ami-run",
@@ -98,9 +108,8 @@ pub(crate) struct Launch {
     ///
     /// image.json is what `aws ec2 describe-images --output json` prints. A disk file is taken for
     /// what is on it, and launched with this root volume only. It may be raw, qcow2, VMDK or VHD, or
-    /// raw and compressed by xz, gzip or zstd; it is never changed. What a guest writes is gone when it
-    /// has ended, unless IMAGE is a volume, which `ami-run volume create` makes: that goes on where the
-    /// last launch ended.
+    /// raw and compressed by xz, gzip or zstd; it is never changed. A volume, which `ami-run volume create`
+    /// makes, is written to itself: each launch goes on where the last one ended.
     #[arg(value_name = "IMAGE", required_unless_present = "kernel")]
     pub(crate) image: Option<PathBuf>,
 
@@ -185,7 +194,8 @@ pub(crate) struct Launch {
 
     /// Run until the console shows this, then power off and exit 0 (repeatable: all must be seen)
     ///
-    /// A regular expression over the last 64 KiB of the console, without escape sequences; ^ and $ match at lines.
+    /// A regular expression over the last 64 KiB of the console, without escape sequences; ^ and $ match at lines. With
+    /// -d the machine runs on.
     #[arg(long = "wait-for", value_name = "console:REGEX", value_parser = values::pattern)]
     #[arg(help_heading = "Ending")]
     pub(crate) wait_for: Vec<Pattern>,
@@ -194,7 +204,7 @@ pub(crate) struct Launch {
     #[arg(long, value_name = "DURATION", value_parser = values::timeout, help_heading = "Ending")]
     pub(crate) timeout: Option<Duration>,
 
-    /// How long the guest may take to power off when it is asked to
+    /// How long the guest may take to power off when it is asked to, before its machine is ended the hard way
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::duration)]
     #[arg(help_heading = "Ending")]
     pub(crate) stop_timeout: Duration,

@@ -97,6 +97,16 @@ const VERBS: [Verb; 23] = [
         read: |words| Ls::try_parse_from(words).map(Command::Ls),
     },
     Verb {
+        name: "console",
+        about: "Use the console of an instance that runs",
+        read: |words| Console::try_parse_from(words).map(Command::Console),
+    },
+    Verb {
+        name: "logs",
+        about: "Show what an instance's console said",
+        read: |words| Logs::try_parse_from(words).map(Command::Logs),
+    },
+    Verb {
         name: "stop",
         about: "Stop instances: their volumes are kept",
         read: |words| Stop::try_parse_from(words).map(Command::Stop),
@@ -142,49 +152,9 @@ const VERBS: [Verb; 23] = [
         read: |words| Prune::try_parse_from(words).map(Command::Prune),
     },
     Verb {
-        name: "doctor",
-        about: "Check whether a launch can work on this computer",
-        read: |words| Doctor::try_parse_from(words).map(Command::Doctor),
-    },
-    Verb {
-        name: "image lint",
-        about: "Say what would keep an image from starting on EC2",
-        read: |words| Lint::try_parse_from(words).map(Command::Lint),
-    },
-    Verb {
-        name: "console",
-        about: "Use the console of an instance that runs",
-        read: |words| Console::try_parse_from(words).map(Command::Console),
-    },
-    Verb {
-        name: "logs",
-        about: "Show what an instance's console said",
-        read: |words| Logs::try_parse_from(words).map(Command::Logs),
-    },
-    Verb {
-        name: "metadata",
-        about: "Answer as an instance's metadata service would, for tools under test",
-        read: |words| Metadata::try_parse_from(words).map(Box::new).map(Command::Metadata),
-    },
-    Verb {
-        name: "snapshot serve",
-        about: "Show a snapshot to other programs as a disk, by NBD",
-        read: |words| SnapshotServe::try_parse_from(words).map(Command::SnapshotServe),
-    },
-    Verb {
         name: "volume create",
         about: "Make a volume, empty or from a snapshot's disk file",
         read: |words| VolumeCreate::try_parse_from(words).map(Command::VolumeCreate),
-    },
-    Verb {
-        name: "volume serve",
-        about: "Show a volume to other programs as a disk, by NBD",
-        read: |words| VolumeServe::try_parse_from(words).map(Command::VolumeServe),
-    },
-    Verb {
-        name: "volume rebase",
-        about: "Tell a volume which disk file it stands on",
-        read: |words| VolumeRebase::try_parse_from(words).map(Command::VolumeRebase),
     },
     Verb {
         name: "volume resize",
@@ -200,6 +170,36 @@ const VERBS: [Verb; 23] = [
         name: "volume rm",
         about: "Delete volumes that no instance has",
         read: |words| VolumeRm::try_parse_from(words).map(Command::VolumeRm),
+    },
+    Verb {
+        name: "volume rebase",
+        about: "Tell a volume which disk file it stands on",
+        read: |words| VolumeRebase::try_parse_from(words).map(Command::VolumeRebase),
+    },
+    Verb {
+        name: "volume serve",
+        about: "Show a volume to other programs as a disk, by NBD",
+        read: |words| VolumeServe::try_parse_from(words).map(Command::VolumeServe),
+    },
+    Verb {
+        name: "snapshot serve",
+        about: "Show a snapshot to other programs as a disk, by NBD",
+        read: |words| SnapshotServe::try_parse_from(words).map(Command::SnapshotServe),
+    },
+    Verb {
+        name: "image lint",
+        about: "Say what would keep an image from starting on EC2",
+        read: |words| Lint::try_parse_from(words).map(Command::Lint),
+    },
+    Verb {
+        name: "metadata",
+        about: "Answer as an instance's metadata service would, for tools under test",
+        read: |words| Metadata::try_parse_from(words).map(Box::new).map(Command::Metadata),
+    },
+    Verb {
+        name: "doctor",
+        about: "Check whether a launch can work on this computer",
+        read: |words| Doctor::try_parse_from(words).map(Command::Doctor),
     },
 ];
 
@@ -337,7 +337,7 @@ impl Refused {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// For people; a launch shows the guest's console
+    /// For people
     Text,
     /// For programs: one JSON object with the result
     Json,

@@ -134,7 +134,7 @@ Example:
 
 Exit codes:
   0  no instance has it now
-  1  it is refused: its instance is not stopped, or it is the root volume
+  1  it is refused: no instance has it, its instance is not stopped, or it is the root volume
   2  command line
   3  this computer can't: another command is at work on the instance
 ";
@@ -143,7 +143,7 @@ Exit codes:
 #[derive(Parser, Debug)]
 #[command(name = "ami-run detach-volume", no_binary_name = true, max_term_width = 100, after_help = DETACH)]
 pub(crate) struct DetachVolume {
-    /// The volume's id
+    /// The volume's id, or the file of one that `ami-run volume create` made
     #[arg(value_name = "VOL")]
     pub(crate) volume: String,
 
@@ -206,6 +206,9 @@ Exit codes:
 ";
 
 /// Delete volumes that no instance has, as EC2's DeleteVolume does, with all that is on them.
+///
+/// These are volumes that stayed when their instance was terminated, or that were detached. A file that `ami-run volume
+/// create` made is no such volume: remove it as any file.
 #[derive(Parser, Debug)]
 #[command(name = "ami-run volume rm", no_binary_name = true, max_term_width = 100, after_help = VOLUME_RM)]
 pub(crate) struct VolumeRm {
