@@ -201,6 +201,8 @@ pub(crate) struct Launch {
     pub(crate) wait_for: Vec<Pattern>,
 
     /// End the guest after this time (90, 90s, 5m) and exit 5
+    ///
+    /// With -d and --wait-for it is the time for what is waited for; the instance runs on then.
     #[arg(long, value_name = "DURATION", value_parser = values::timeout, help_heading = "Ending")]
     pub(crate) timeout: Option<Duration>,
 

@@ -80,6 +80,11 @@ impl Course {
         self.ask(Cause::AllSeen, now + self.patience)
     }
 
+    /// What was waited for was seen, and the machine runs on: the time was for that.
+    pub(crate) fn runs_on(&mut self) {
+        self.timeout = None;
+    }
+
     /// A verb asks for the end: the hard way after this time, or at once. Another one may hasten it.
     pub(crate) fn asked(&mut self, patience: Option<Duration>, force: bool, now: Instant) -> Option<Order> {
         if force {

@@ -145,3 +145,11 @@ fn any_end_wins_over_a_reboot() {
     assert_eq!(course.tick(t + s(10)), Some(Order::Stop));
     assert_eq!(course.tick(t + s(241)), None);
 }
+
+#[test]
+fn a_machine_that_runs_on_when_all_was_seen_has_no_timeout_any_more() {
+    let t = Instant::now();
+    let mut course = Course::new(Some(t + s(10)), s(30));
+    course.runs_on();
+    assert_eq!((course.due(), course.tick(t + s(11))), (None, None));
+}

@@ -218,6 +218,7 @@ impl Session {
         }
         if let Some(parent) = &self.setup.parent {
             parent.all_seen();
+            self.course.runs_on();
         } else {
             let order = self.course.all_seen(now);
             self.carry_out(order);
