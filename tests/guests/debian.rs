@@ -210,7 +210,7 @@ fn on_qcow2_and_virtio_blk_stock_debian_grows_and_keeps_a_file_over_a_reboot() {
 }
 
 #[test]
-fn stock_debian_is_stopped_and_started_and_keeps_what_it_wrote() {
+fn on_stop_and_start_stock_debian_keeps_what_it_wrote() {
     let Some(recipe) = guest("AMI_RUN_GUEST_DEBIAN") else { return };
     let state = state();
     let image = path(&recipe, "image.json");
