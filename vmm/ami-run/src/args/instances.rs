@@ -78,7 +78,7 @@ Exit codes:
   0  their machines run
   1  one is refused: its state, or a disk file that a volume stands on and that was changed
   2  command line
-  3  this computer can't: no KVM, memory, or another command is at work on it
+  3  this computer can't: no KVM, memory, a volume in use, or another command is at work on it
 ";
 
 /// Start stopped instances, as EC2's StartInstances does.
@@ -177,7 +177,7 @@ pub(crate) struct Wait {
     #[arg(value_name = "INSTANCE", required = true)]
     pub(crate) instances: Vec<String>,
 
-    /// running, stopped or terminated
+    /// running, stopped or terminated; the last word
     #[arg(value_name = "STATE", required = true, value_parser = values::lasting_state)]
     pub(crate) state: State,
 

@@ -14,6 +14,7 @@ Exit codes:
   0  no errors; there may be warnings
   1  an error was found, or image, disk file or volume is refused
   2  command line
+  3  this computer can't: another process uses the volume, or the cache cannot be written
 ";
 
 /// Say what would keep an image from starting on EC2, by what is on its root disk.

@@ -134,7 +134,7 @@ Example:
 
 Exit codes:
   0  no instance has it now
-  1  it is refused: no instance has it, its instance is not stopped, or it is the root volume
+  1  it is refused: no instance has it, or its instance is not stopped
   2  command line
   3  this computer can't: another command is at work on the instance
 ";
