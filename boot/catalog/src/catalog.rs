@@ -69,6 +69,8 @@ impl Catalog {
     /// What is missing of the state folder.
     fn make(&self) -> Result<(), CatalogError> {
         files::make_folder(&self.instances_folder())?;
+        // Where everybody may make folders, another user may have been quicker since the first look.
+        Catalog::open(&self.folder)?;
         let version = self.folder.join("version");
         if files::bytes(&version)?.is_some() {
             return Ok(());

@@ -74,6 +74,12 @@ fn a_state_folder_that_is_not_ours_to_use_is_refused() {
     }
     std::os::unix::fs::chown(folder.path(), Some(1), None).unwrap();
     assert!(matches!(Catalog::open(folder.path()).unwrap_err(), CatalogError::NotOurs { .. }));
+    // Made by them after the first look.
+    let late = folder.path().join("late");
+    let catalog = Catalog::open(&late).unwrap();
+    fs::create_dir(&late).unwrap();
+    std::os::unix::fs::chown(&late, Some(1), None).unwrap();
+    assert!(matches!(catalog.create(new_instance(&catalog)).unwrap_err(), CatalogError::NotOurs { .. }));
 }
 
 #[test]
