@@ -15,6 +15,9 @@ const PANIC_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a guest may take to shut down for a reboot, as on EC2 (RebootInstances).
 const REBOOT_PATIENCE: Duration = Duration::from_secs(4 * 60);
 
+/// A time that is for ever, and can be added to any clock's. Records and clients may name longer ones.
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
 /// Why this program ends the guest. Absent: the guest ends itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -59,7 +62,7 @@ impl Course {
     pub(crate) fn new(timeout: Option<Instant>, patience: Duration) -> Course {
         Course {
             timeout,
-            patience,
+            patience: patience.min(CENTURY),
             cause: None,
             signalled: false,
             panic: None,
@@ -90,7 +93,7 @@ impl Course {
         if force {
             return self.end_now(Cause::Asked, now);
         }
-        self.ask(Cause::Asked, now + patience.unwrap_or(self.patience))
+        self.ask(Cause::Asked, now + patience.unwrap_or(self.patience).min(CENTURY))
     }
 
     /// A verb asks for a reboot. Nothing of it where the end is on its way.

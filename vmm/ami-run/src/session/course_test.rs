@@ -153,3 +153,11 @@ fn a_machine_that_runs_on_when_all_was_seen_has_no_timeout_any_more() {
     course.runs_on();
     assert_eq!((course.due(), course.tick(t + s(11))), (None, None));
 }
+
+#[test]
+fn no_time_is_too_long() {
+    let t = Instant::now();
+    let mut course = Course::new(None, Duration::MAX);
+    assert_eq!(course.asked(None, false, t), Some(Order::PressButton));
+    assert_eq!(Course::new(None, s(30)).asked(Some(Duration::MAX), false, t), Some(Order::PressButton));
+}

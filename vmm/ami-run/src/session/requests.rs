@@ -6,9 +6,6 @@ use ami_run_catalog::control::{Action, Outcome};
 use ami_run_catalog::{CatalogError, State, StateReason, Transition, check_reboot, check_stop};
 use std::time::{Duration, Instant};
 
-/// A time that is for ever, and can be added to any clock's.
-const CENTURY: u64 = 100 * 366 * 24 * 3600;
-
 impl Session {
     /// Does what is asked, or begins it; the answer never waits for the guest.
     pub(super) fn serve(&mut self, action: &Action, now: Instant) -> Outcome {
@@ -68,7 +65,7 @@ impl Session {
         if self.asked != Some(Asked::Terminate) {
             self.asked = Some(asked);
         }
-        let patience = timeout.map(|seconds| Duration::from_secs(seconds.min(CENTURY)));
+        let patience = timeout.map(Duration::from_secs);
         let order = self.course.asked(patience, force, now);
         self.carry_out(order);
         let instance_id = self.setup.instance.record().instance_id.clone();
