@@ -7,7 +7,7 @@ use crate::console::{Screen, terminal};
 use crate::failure::Failure;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +21,10 @@ static START: OnceLock<Instant> = OnceLock::new();
 
 /// Standard error, which never stops us either: a terminal may be stopped, a pipe full.
 static STANDARD_ERROR: Mutex<Option<Screen>> = Mutex::new(None);
+
+/// How many warnings are said that nobody asked for. A guest may cause them for as long as it runs, and of a detached
+/// instance they go to a file.
+const MAX_WARNINGS: u64 = 1000;
 
 /// Whether the guest has left off in the middle of a line, where status lines go too.
 static MID_LINE: AtomicBool = AtomicBool::new(false);
@@ -36,19 +40,34 @@ pub(crate) fn start() -> Instant {
 /// Sends warnings to standard error, and more where AMI_RUN_LOG or RUST_LOG asks for it.
 pub(crate) fn log_warnings() {
     let wanted = std::env::var("AMI_RUN_LOG").or_else(|_| std::env::var("RUST_LOG"));
+    let (asked_for, count) = (wanted.is_ok(), AtomicU64::new(0));
     env_logger::Builder::new()
         // virtio-queue logs an error for each thing that a guest does wrong: the devices say it once.
         .parse_filters(wanted.as_deref().unwrap_or("warn,virtio_queue=off"))
-        .format(|_, record| {
+        .format(move |_, record| {
             let level = if record.level() == log::Level::Warn {
                 "warning".to_owned()
             } else {
                 record.level().to_string().to_lowercase()
             };
-            say(&format!("{level}: {}", clean(&record.args().to_string())));
+            let line = || format!("{level}: {}", clean(&record.args().to_string()));
+            if asked_for {
+                say(&line());
+            } else if let Some(line) = bounded(&count, line) {
+                say(&line);
+            }
             Ok(())
         })
         .init();
+}
+
+/// The next warning, or the last word on them. None: there were too many.
+fn bounded(count: &AtomicU64, line: impl FnOnce() -> String) -> Option<String> {
+    match count.fetch_add(1, Ordering::Relaxed) {
+        0..MAX_WARNINGS => Some(line()),
+        MAX_WARNINGS => Some(format!("warning: {MAX_WARNINGS} warnings are enough: no more are said")),
+        _ => None,
+    }
 }
 
 /// One line for one phase, with the time since the command started.
@@ -191,6 +210,15 @@ pub(crate) fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_have_an_end() {
+        let count = AtomicU64::new(0);
+        let said: Vec<_> = (0..MAX_WARNINGS + 3).map(|_| bounded(&count, || "one".to_owned())).collect();
+        assert_eq!(said.iter().flatten().filter(|line| *line == "one").count() as u64, MAX_WARNINGS);
+        assert!(said[1000].as_deref().is_some_and(|last| last.contains("no more")), "{:?}", said[1000]);
+        assert_eq!(said[1001..], [None, None]);
+    }
 
     #[test]
     fn sizes_have_three_digits() {
