@@ -239,10 +239,13 @@ fn a_machine_that_stands_still_keeps_nobody_waiting_for_long() {
     let table = life.done("ls");
     let holds = |id: &str| table.lines().find(|line| line.starts_with(id)).unwrap().ends_with('?');
     assert!(holds(&id) && !holds(&other), "{table}");
-    let refused = life.ended(&["stop", &id]);
+    let refused = ["stop", "console"].map(|verb| life.ended(&[verb, &id]));
     signal("-CONT");
-    assert_eq!(refused.code, Some(3), "{}", refused.err);
-    assert!(refused.err.contains(&format!("the machine of {id} does not answer")), "{}", refused.err);
+    for refused in refused {
+        assert_eq!(refused.code, Some(3), "{}", refused.err);
+        let said = format!("error: the machine of {id} does not answer");
+        assert!(refused.err.contains(&said), "{}", refused.err);
+    }
     life.done("stop web db");
 }
 

@@ -163,6 +163,7 @@ fn a_volume_in_a_file_of_its_own_stays_where_it_is() {
     life.done("volume create my.volume --size 1");
     life.done("attach-volume web my.volume --device /dev/sdg");
     refused(&life, "attach-volume web ./my.volume --device /dev/sdh", 1, "(VolumeInUse)");
+    refused(&life, "attach-volume web ./disk.raw --device /dev/sdh", 1, "disk.raw is not a volume");
     life.done("volume resize my.volume --size 2");
     let file = life.place.inputs().join("my.volume");
     let said = life.done("terminate web");

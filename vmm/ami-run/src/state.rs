@@ -1,5 +1,6 @@
 //! The state folder: where instances and volumes are kept, and what was taken out of disk files is.
 
+use crate::disks::unusable;
 use crate::exit::Code;
 use crate::failure::Failure;
 use ami_run_catalog::{Catalog, CatalogError};
@@ -60,8 +61,27 @@ pub(crate) fn catalog_failure(cause: &CatalogError) -> Failure {
         {
             Failure::new(Code::Host, "cannot use the state folder").because(cause).hint(OTHER)
         }
-        _ => Failure::new(Code::Host, "cannot use the state folder").because(cause),
+        CatalogError::Volume(cause) => unusable("the volume", cause),
+        CatalogError::Busy { .. } => {
+            of_instance(cause, "one command at a time: try again when that one has ended")
+        }
+        CatalogError::NoAnswer { .. } => {
+            of_instance(cause, "its process may be suspended: `kill -CONT` and its number wakes it")
+        }
+        CatalogError::Protocol { .. } => {
+            of_instance(cause, "another version of ami-run has started it: use that one")
+        }
+        CatalogError::Io { .. } | CatalogError::Damaged { .. } => {
+            Failure::new(Code::Host, "cannot use the state folder").because(cause)
+        }
     }
+}
+
+/// The folder is in order, and one instance in it is not to be had.
+fn of_instance(cause: &CatalogError, hint: &str) -> Failure {
+    let mut failure = Failure::new(Code::Host, cause.to_string()).hint(hint);
+    failure.causes.extend(std::error::Error::source(cause).map(ToString::to_string));
+    failure
 }
 
 /// AMI_RUN_STATE_DIR, or else the user's data folder as the XDG base directory specification has it, which ignores

@@ -27,7 +27,6 @@ use crate::failure::Failure;
 use crate::{answer, state, ui};
 use ami_run_catalog::control::{Action, Connection, Outcome};
 use ami_run_catalog::{Catalog, CatalogError, InstanceRecord, State, Step, Transition};
-use std::error::Error as _;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
@@ -48,15 +47,7 @@ fn run(verb: impl FnOnce(&Catalog) -> Result<Code, Failure>) -> Code {
 /// The catalog's errors in this command's words.
 #[expect(clippy::needless_pass_by_value, reason = "the shape of a map_err")]
 fn refused(cause: CatalogError) -> Failure {
-    let hint = match &cause {
-        CatalogError::Busy { .. } => "one command at a time: try again when that one has ended",
-        CatalogError::NoAnswer { .. } => "its process may be suspended: `kill -CONT` and its number wakes it",
-        CatalogError::Protocol { .. } => "another version of ami-run has started it: use that one",
-        _ => return state::catalog_failure(&cause),
-    };
-    let mut failure = Failure::new(Code::Host, cause.to_string()).hint(hint);
-    failure.causes.extend(cause.source().map(ToString::to_string));
-    failure
+    state::catalog_failure(&cause)
 }
 
 /// The ids of what was named, each once. One that is not there keeps all from being done, as on EC2.
