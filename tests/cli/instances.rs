@@ -316,3 +316,22 @@ fn a_disk_file_that_changed_keeps_its_instance_stopped() {
     let json = json!({"Code": 80, "Name": "stopped"});
     assert_eq!(life.instance(&id).unwrap()["State"], json);
 }
+
+#[test]
+fn a_volume_s_file_is_known_whatever_it_was_called_at_its_launch() {
+    if !has_kvm() {
+        return;
+    }
+    let life = Life::new();
+    let web = life.stopped("web");
+    life.done("volume create my.volume --size 1");
+    life.place.write("guest", Guest::default().say("up").power_off().elf());
+    std::os::unix::fs::symlink("my.volume", life.place.inputs().join("link.volume")).unwrap();
+    life.done("link.volume --kernel guest --force --cpus 1 --memory 64");
+    let line = ["attach-volume", &web, "my.volume", "--device", "/dev/sdg"];
+    let refused = life.ended(&line);
+    assert_eq!(refused.code, Some(1), "{}", refused.err);
+    assert!(refused.err.contains("(VolumeInUse)"), "{}", refused.err);
+    life.done("detach-volume my.volume");
+    assert_eq!(life.ended(&line).code, Some(0));
+}

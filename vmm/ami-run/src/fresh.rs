@@ -66,7 +66,8 @@ fn start(start: &Start) -> Start {
 
 fn volume(args: &Launch, planned: &PlannedVolume) -> NewVolume {
     let origin = match planned.source.as_ref().map(full) {
-        Some(file) if planned.kept => VolumeOrigin::File { file },
+        // By one name, by which it is found again whatever it is called then.
+        Some(file) if planned.kept => VolumeOrigin::File { file: file.canonicalize().unwrap_or(file) },
         // Nothing is to stay, whatever DeleteOnTermination says.
         base if args.removes() => VolumeOrigin::Private { base },
         base => VolumeOrigin::Store { base },
