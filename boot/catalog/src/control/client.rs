@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 /// How many clients may stand at the door at once.
 const WAITING: i32 = 64;
 
+/// Between two attempts to connect.
+const AGAIN: Duration = Duration::from_millis(5);
 /// How long an answer is waited for. It takes no time, unless the process was suspended or the host is in trouble.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -41,13 +43,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the instance of this folder, and never waits. That nobody listens there is an error of the kinds
-    /// NotFound and ConnectionRefused.
+    /// Connects to the instance of this folder. That nobody listens there is an error of the kinds NotFound and
+    /// ConnectionRefused; where many stand at the door, it waits for as long as an answer may take.
     pub fn connect(folder: &Path) -> io::Result<Connection> {
         let (_open, address) = address(folder)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        rustix::net::connect(&socket, &address)?;
+        let asked = Instant::now();
+        loop {
+            match rustix::net::connect(&socket, &address) {
+                Err(Errno::AGAIN) if asked.elapsed() < PATIENCE => std::thread::sleep(AGAIN),
+                connected => break connected?,
+            }
+        }
         let stream = UnixStream::from(socket);
         stream.set_nonblocking(false)?;
         let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();

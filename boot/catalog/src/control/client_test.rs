@@ -91,3 +91,19 @@ fn the_end_is_waited_for() {
     drop(listener);
     assert!(waiter.join().unwrap());
 }
+
+#[test]
+fn who_finds_many_at_the_door_waits_a_moment() {
+    let (_outer, folder) = folder("i-1");
+    let listener = listen(&folder).unwrap();
+    // As many as there is room for, and one more (listen(2): the limit is what may be exceeded).
+    let first: Vec<_> = (0..=WAITING).map(|_| Connection::connect(&folder).unwrap()).collect();
+    let late = spawn({
+        let folder = folder.clone();
+        move || Connection::connect(&folder).map(drop)
+    });
+    listener.set_nonblocking(false).unwrap();
+    let taken = listener.accept().unwrap();
+    late.join().unwrap().unwrap();
+    drop((first, taken));
+}
