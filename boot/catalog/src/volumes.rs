@@ -124,7 +124,10 @@ impl Catalog {
         let file = match path.canonicalize() {
             Ok(file) => file,
             Err(_) if given.starts_with("vol-") || !given.contains('/') => return Err(no_id(given)),
-            Err(cause) => return Err(CatalogError::io("read", path, cause)),
+            Err(cause) => {
+                let message = format!("Value ({given}) for parameter volumeId is invalid: {cause}");
+                return Err(CatalogError::refused("InvalidParameterValue", message));
+            }
         };
         // Those of the store have ids, and move.
         let own = self.folder().canonicalize().is_ok_and(|folder| file.starts_with(folder));

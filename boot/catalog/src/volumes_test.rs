@@ -100,9 +100,7 @@ fn what_is_no_volume_is_not_attached() {
     fs::write(&file, "buy milk").unwrap();
     let told = catalog.attach_volume(file.to_str().unwrap(), &instance, "/dev/sdf").unwrap_err();
     assert!(matches!(told, CatalogError::Volume(_)), "{told:?}");
-    let told = catalog.attach_volume("./nowhere.vol", &instance, "/dev/sdf").unwrap_err();
-    assert!(matches!(told, CatalogError::Io { .. }), "{told:?}");
-    for given in ["nowhere", "vol-", "vol-../x", ""] {
+    for given in ["./nowhere.vol", "nowhere", "vol-", "vol-../x", ""] {
         assert_eq!(
             code(catalog.attach_volume(given, &instance, "/dev/sdf")),
             "InvalidParameterValue",
