@@ -29,6 +29,10 @@ pub(crate) fn volumes(instance: &Path) -> PathBuf {
 pub(crate) fn instance(folder: &Path) -> Result<Option<InstanceRecord>, CatalogError> {
     let path = folder.join(INSTANCE);
     let Some(bytes) = bytes(&path)? else { return Ok(None) };
+    // It was not durable when this computer ended, and nothing is there that it could tell of.
+    if bytes.is_empty() && names(&volumes(folder))?.is_empty() {
+        return Ok(None);
+    }
     let damaged = |source| CatalogError::Damaged { path: path.clone(), source };
     let record: InstanceRecord = serde_json::from_slice(&bytes).map_err(|cause| match version(&bytes) {
         Some(version) if version > VERSION.into() => newer(&path, version),

@@ -23,6 +23,18 @@ fn what_is_over_for_an_hour_goes() {
 }
 
 #[test]
+fn a_record_that_a_power_cut_has_emptied_is_none() {
+    let (_folder, catalog) = catalog();
+    let mut new = new_instance(&catalog);
+    (new.remove, new.volumes) = (true, Vec::new());
+    let id = running(&catalog, new).record().instance_id.clone();
+    fs::write(catalog.instance_folder(&id).join(files::INSTANCE), "").unwrap();
+    assert_eq!(catalog.instances().unwrap(), []);
+    assert_eq!(catalog.sweep(), Swept { instances: 1, addresses: 1, ..Swept::default() });
+    assert_eq!(names(&catalog.instances_folder()), ["lock"]);
+}
+
+#[test]
 fn what_is_half_made_goes_unless_somebody_is_making_it() {
     let (_folder, catalog) = catalog();
     drop(running(&catalog, new_instance(&catalog)));
