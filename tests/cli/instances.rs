@@ -225,13 +225,16 @@ fn a_launch_in_another_terminal_is_stopped_too() {
     assert_eq!(life.done("ls -q").lines().count(), 1);
 }
 
+/// A root volume that stays when its instance is terminated.
+const KEPT: [&str; 2] = ["--block-device-mappings", "DeviceName=/dev/xvda,Ebs={DeleteOnTermination=false}"];
+
 #[test]
 fn a_machine_that_stands_still_keeps_nobody_waiting_for_long() {
     if !has_kvm() {
         return;
     }
     let life = Life::new();
-    let (id, other) = (life.launch("web", waiting(), &[]), life.launch("db", waiting(), &[]));
+    let (id, other) = (life.launch("web", waiting(), &KEPT), life.launch("db", waiting(), &[]));
     let process = life.instance(&id).unwrap()["AmiRun"]["Process"].to_string();
     let signal =
         |name: &str| assert!(Command::new("kill").args([name, &process]).status().unwrap().success());
@@ -239,14 +242,16 @@ fn a_machine_that_stands_still_keeps_nobody_waiting_for_long() {
     let table = life.done("ls");
     let holds = |id: &str| table.lines().find(|line| line.starts_with(id)).unwrap().ends_with('?');
     assert!(holds(&id) && !holds(&other), "{table}");
-    let refused = ["stop", "console"].map(|verb| life.ended(&[verb, &id]));
+    let refused = ["stop", "console", "terminate"].map(|verb| life.ended(&[verb, &id]));
     signal("-CONT");
     for refused in refused {
         assert_eq!(refused.code, Some(3), "{}", refused.err);
         let said = format!("error: the machine of {id} does not answer");
         assert!(refused.err.contains(&said), "{}", refused.err);
+        assert_eq!(refused.out, "");
     }
-    life.done("stop web db");
+    // What was asked for is done when it goes on.
+    life.done("terminate web db");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use ami_run_catalog::{
     Catalog, CatalogError, InstanceRecord, State, Step, Transition, check_stop, check_terminate,
 };
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// What a process may take to end its machine the hard way, and to write down that it has.
@@ -45,10 +46,15 @@ pub(crate) fn terminate(args: &Terminate) -> Code {
     run(|catalog| {
         let action = Action::Terminate { force: args.force, timeout: None };
         let end = End { action, check: |record| Ok(check_terminate(record)) };
-        let stays = |id: &String| catalog.describe(id).map(|record| staying(&record)).unwrap_or_default();
-        let before: Vec<_> = resolve(catalog, &args.instances)?.iter().map(stays).collect();
+        let stays = |id: String| {
+            let stays = catalog.describe(&id).map(|record| staying(&record)).unwrap_or_default();
+            (id, stays)
+        };
+        let mut before: BTreeMap<_, _> = resolve(catalog, &args.instances)?.into_iter().map(stays).collect();
         let (changes, code) = end.all(catalog, &args.instances)?;
-        let page: Vec<_> = changes.iter().map(told).chain(before.into_iter().flatten()).collect();
+        // Nothing is said of what could not be terminated.
+        let stays = changes.iter().filter_map(|change| before.remove(&change.instance_id)).flatten();
+        let page: Vec<_> = changes.iter().map(told).chain(stays).collect();
         let json = Terminating { terminating_instances: changes };
         Ok(answer::tell(args.output, &page.join("\n"), &json, code))
     })
