@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use ami_run_catalog::{Held, InstanceMapping, InstanceStoreDisk, VolumeOrigin, VolumeRecord, ids};
 use ami_run_machine::{Disk, Interface};
 use ami_run_storage::{Base, StorageError, Volume};
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 const GIB: u64 = 1 << 30;
 const OTHER_STATE: &str = "set AMI_RUN_STATE_DIR to another folder, in which the cache will be";
@@ -156,7 +156,7 @@ pub(crate) fn unusable(what: &str, cause: &StorageError) -> Failure {
 /// Where private tops live: files without a name, possibly large, so not in a memory file system by choice.
 pub(crate) fn top_folder() -> PathBuf {
     match std::env::var_os("TMPDIR") {
-        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
+        Some(folder) if !folder.is_empty() => absolute(&folder).unwrap_or_else(|_| PathBuf::from(folder)),
         _ => PathBuf::from("/var/tmp"),
     }
 }

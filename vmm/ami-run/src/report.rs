@@ -250,6 +250,11 @@ fn judge(wanted: &Wanted<'_>, ended: &Ended, waiting: bool) -> Verdict {
             let words = ended.panic.as_deref().unwrap_or_default();
             fail("KernelPanic", Code::Guest, &format!("the guest failed: {words}"))
         }
+        (Some(Cause::Unrecorded), _) => {
+            let message = "the instance's record cannot be written, so its machine was ended";
+            let failure = Failure::new(Code::Host, message).hint("free some space in the state folder");
+            ("HostFailed", Err(failure))
+        }
         (Some(Cause::Signal(signal)), _) => {
             let code = Code::Signal(u8::try_from(signal).unwrap_or_default());
             fail("Signal", code, &format!("ended by {}", signal_name(signal)))

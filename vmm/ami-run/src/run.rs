@@ -211,6 +211,8 @@ fn reason(ended: &Ended, by_guest: bool) -> StateReason {
     match (ended.cause, &ended.last) {
         _ if by_guest => StateReason::by_instance(),
         (Some(Cause::KernelPanic), _) => StateReason::failure(ended.panic.as_deref().unwrap_or_default()),
+        (Some(Cause::Unrecorded), _) => StateReason::failure("its record could not be written"),
+        (Some(Cause::TimedOut), _) => StateReason::failure("its time was over (--timeout)"),
         (Some(_), _) => StateReason::by_user(),
         (None, Last::Exit(Exit::TripleFault)) => {
             StateReason::failure("a triple fault shut the guest's CPU down")

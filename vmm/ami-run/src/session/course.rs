@@ -24,6 +24,8 @@ pub(crate) enum Cause {
     AllSeen,
     TimedOut,
     KernelPanic,
+    /// The record could not be made to say that the instance runs.
+    Unrecorded,
     User,
     /// A verb asked for it.
     Asked,

@@ -6,6 +6,7 @@ use super::server::Server;
 use super::{Asked, Setup, signals};
 use crate::console::{Command, Screen, terminal};
 use crate::parent::Message;
+use crate::state::catalog_failure;
 use crate::ui;
 use ami_run_catalog::{State, fault};
 use ami_run_machine::{Handle, Taken};
@@ -190,7 +191,10 @@ impl Session {
         if instance.record().state == State::Pending
             && let Err(cause) = instance.enter(State::Running, None)
         {
-            log::warn!("the record does not say that the instance runs: {cause}");
+            // Whoever came after a kill would take the instance for one that never ran, and its volumes for empty.
+            log::warn!("the record does not say that the instance runs: {}", catalog_failure(&cause).line());
+            let order = self.course.end_now(Cause::Unrecorded, Instant::now());
+            self.carry_out(order);
         }
         fault::point("run-running");
         if let Some(parent) = &self.setup.parent {

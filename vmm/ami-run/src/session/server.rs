@@ -132,7 +132,9 @@ impl Server {
             client.said_all |= screen.write().is_err();
         }
         let gone = EventSet::HANG_UP | EventSet::ERROR;
-        let action = if events.intersects(EventSet::IN | gone) { self.read(fd) } else { None };
+        // Who has given up was told that it was not done: so it is not. What was typed before leaving is.
+        let unheard = events.intersects(gone) && matches!(client.phase, Phase::Asking { .. });
+        let action = if events.intersects(EventSet::IN | gone) && !unheard { self.read(fd) } else { None };
         if events.intersects(gone) {
             self.lost(fd);
         }

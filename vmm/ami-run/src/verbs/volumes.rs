@@ -4,8 +4,10 @@ use super::{Several, refused, run, words};
 use crate::answer;
 use crate::args::{AttachVolume, DetachVolume, VolumeLs, VolumeResize, VolumeRm};
 use crate::exit::Code;
+use crate::failure::Failure;
 use crate::ui;
-use ami_run_catalog::{DescribedVolume, VolumeModification, time};
+use ami_run_catalog::{DescribedVolume, InstanceRecord, VolumeModification, time};
+use ami_run_machine::MAX_VOLUMES;
 use serde::Serialize;
 
 /// DescribeVolumes' result.
@@ -26,10 +28,21 @@ struct Modified {
 pub(crate) fn attach(args: &AttachVolume) -> Code {
     run(|catalog| {
         let id = catalog.resolve(&args.instance).map_err(refused)?;
+        has_room(&catalog.describe(&id).map_err(refused)?)?;
         let attached = catalog.attach_volume(&args.volume, &id, &args.device).map_err(refused)?;
         let page = format!("{}  attached to {id} at {}", attached.volume_id, attached.device);
         Ok(answer::tell(args.output, &page, &attached, Code::Success))
     })
+}
+
+/// Whether its machine has a place for one more volume.
+fn has_room(record: &InstanceRecord) -> Result<(), Failure> {
+    if record.block_device_mappings.len() < MAX_VOLUMES {
+        return Ok(());
+    }
+    let (code, id) = ("AttachmentLimitExceeded", &record.instance_id);
+    let message = format!("{id} has {MAX_VOLUMES} volumes attached, and a machine has places for no more");
+    Err(Failure::new(Code::Refused, format!("{message} ({code})")).ec2(code, message))
 }
 
 /// DetachVolume.
@@ -127,6 +140,16 @@ mod tests {
             delete_on_termination: false,
         };
         [volume("vol-0a", vec![attachment]), volume("vol-0b", Vec::new())]
+    }
+
+    #[test]
+    fn a_machine_has_so_many_places_for_volumes() {
+        let mut record = super::super::samples::stopped("i-1");
+        assert!(has_room(&record).is_ok());
+        let root = record.block_device_mappings[0].clone();
+        record.block_device_mappings.resize(MAX_VOLUMES, root);
+        let full = has_room(&record).unwrap_err();
+        assert_eq!(full.ec2.unwrap().code, "AttachmentLimitExceeded");
     }
 
     #[test]
