@@ -106,6 +106,12 @@ impl Life {
             remove: false,
             foreground: false,
             stop_timeout: 30,
+            network: ami_run_catalog::Network::default(),
+            metadata_options: ami_run_catalog::MetadataOptions::default(),
+            user_data: None,
+            key: None,
+            user: None,
+            iam_credentials: None,
         };
         catalog.create(new).unwrap()
     }

@@ -2,8 +2,8 @@
 //!
 //! A Unix stream socket, `control.sock` in the instance's folder, mode 0600; the process also looks at the peer's
 //! user id. The client sends one line, a JSON object [`Request`] of at most [`MAX_LINE`] bytes, and gets one line, a
-//! JSON object [`Answer`]. After [`Action::Console`] and its answer the connection carries the console's bytes both
-//! ways until either side closes it; after any other action the process keeps it open until its machine has ended,
+//! JSON object [`Answer`]. After [`Action::Console`] and [`Action::Connect`] and their answer the connection carries
+//! bytes both ways until either side closes it; after any other action the process keeps it open until its machine has ended,
 //! so that the end can be waited for, and sends nothing more. Several connections are served at once.
 //!
 //! A server answers a version or an action that it does not know, and a line that it cannot read, with an error of
@@ -56,6 +56,9 @@ pub enum Action {
     /// The console: first what was said last ([`BACKLOG`]), then what is said; what is sent is typed. What a client
     /// does not read in time is dropped, and the gap is marked.
     Console,
+    /// A TCP connection to this port of the guest, whether it listens there or not: the connection carries its bytes,
+    /// and ends when it ends.
+    Connect { port: u16 },
 }
 
 /// What became of it.
@@ -77,7 +80,7 @@ pub enum Outcome {
     },
     /// Stop and Terminate.
     StateChange(Transition),
-    /// Console: true. Reboot and PowerButton: whether the guest listens to its power button.
+    /// Console, Connect: true. Reboot and PowerButton: whether the guest listens to its power button.
     Done(bool),
     Error {
         code: String,

@@ -54,7 +54,7 @@ pub use modify::Change;
 pub use new::{DEFAULT_ZONE, NewInstance, NewVolume};
 pub use record::{
     Attachment, Behavior, CpuOptions, InstanceMapping, InstanceRecord, InstanceStoreDisk, Launch,
-    NetworkInterface, Placement, Reservation, Start, VolumeOrigin, VolumeRecord,
+    MetadataOptions, Network, NetworkInterface, Placement, Reservation, Start, VolumeOrigin, VolumeRecord,
 };
 pub use resize::VolumeModification;
 pub use state::{State, StateReason, Transition};

@@ -3,7 +3,7 @@
 use crate::error::CatalogError;
 use crate::record::{
     Attachment, Behavior, CpuOptions, InstanceMapping, InstanceRecord, InstanceStoreDisk, Launch,
-    NetworkInterface, Placement, Reservation, Start, VERSION, VolumeRecord,
+    MetadataOptions, Network, NetworkInterface, Placement, Reservation, Start, VERSION, VolumeRecord,
 };
 use crate::state::State;
 use crate::{ids, time};
@@ -46,6 +46,15 @@ pub struct NewInstance {
     pub remove: bool,
     pub foreground: bool,
     pub stop_timeout: u64,
+    pub network: Network,
+    pub metadata_options: MetadataOptions,
+    /// In base64.
+    pub user_data: Option<String>,
+    /// The name of its key pair, and the public half.
+    pub key: Option<(String, String)>,
+    /// Who logs in by SSH.
+    pub user: Option<String>,
+    pub iam_credentials: Option<String>,
 }
 
 /// A volume that is to be attached to it.
@@ -75,14 +84,6 @@ pub(crate) fn record(new: NewInstance, id: &str, address: Ipv4Addr) -> Result<In
         volumes.insert(id, volume);
     }
     let dns = private_dns_name(address, &new.availability_zone);
-    let interface = NetworkInterface {
-        network_interface_id: ids::new("eni")?,
-        mac_address: mac(ids::random()?, address),
-        private_ip_address: address.to_string(),
-        subnet_id: SUBNET.to_owned(),
-        vpc_id: VPC.to_owned(),
-        status: "in-use".to_owned(),
-    };
     Ok(InstanceRecord {
         instance_id: id.to_owned(),
         image_id: new.image_id,
@@ -99,7 +100,7 @@ pub(crate) fn record(new: NewInstance, id: &str, address: Ipv4Addr) -> Result<In
         private_ip_address: address.to_string(),
         private_dns_name: dns,
         public_dns_name: String::new(),
-        network_interfaces: vec![interface],
+        network_interfaces: vec![interface(address)?],
         subnet_id: SUBNET.to_owned(),
         vpc_id: VPC.to_owned(),
         cpu_options: CpuOptions { core_count: new.cpus, threads_per_core: 1 },
@@ -113,6 +114,8 @@ pub(crate) fn record(new: NewInstance, id: &str, address: Ipv4Addr) -> Result<In
         hypervisor: "xen".to_owned(),
         boot_mode: new.boot_mode,
         current_instance_boot_mode: new.current_instance_boot_mode,
+        key_name: new.key.as_ref().map(|(name, _)| name.clone()),
+        metadata_options: new.metadata_options,
         tags: new.tags,
         own: Launch {
             version: VERSION,
@@ -130,8 +133,24 @@ pub(crate) fn record(new: NewInstance, id: &str, address: Ipv4Addr) -> Result<In
             process: None,
             terminated_at: None,
             stop_timeout: new.stop_timeout,
+            network: new.network,
+            user_data: new.user_data,
+            public_key: new.key.map(|(_, openssh)| openssh),
+            user: new.user,
+            iam_credentials: new.iam_credentials,
         },
         other: Map::new(),
+    })
+}
+
+fn interface(address: Ipv4Addr) -> Result<NetworkInterface, CatalogError> {
+    Ok(NetworkInterface {
+        network_interface_id: ids::new("eni")?,
+        mac_address: mac(ids::random()?, address),
+        private_ip_address: address.to_string(),
+        subnet_id: SUBNET.to_owned(),
+        vpc_id: VPC.to_owned(),
+        status: "in-use".to_owned(),
     })
 }
 

@@ -52,6 +52,11 @@ pub struct InstanceRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_mode: Option<String>,
     pub current_instance_boot_mode: String,
+    /// The name of its key pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_name: Option<String>,
+    #[serde(default)]
+    pub metadata_options: MetadataOptions,
     #[serde(default)]
     pub tags: Vec<Tag>,
     /// ami-run's own.
@@ -158,6 +163,67 @@ pub struct Launch {
     pub terminated_at: Option<u64>,
     /// How long the guest may take to power off when it is asked to, in seconds.
     pub stop_timeout: u64,
+    #[serde(default)]
+    pub network: Network,
+    /// In base64, as RunInstances has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
+    /// The public half of its key pair: `ssh-ed25519 AAAA… name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// Who logs in by SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Where the credentials of its role come from: `env`, `profile:NAME` or `file:PATH`. Never they themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam_credentials: Option<String>,
+}
+
+/// What its network card is connected to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// It has none.
+    None,
+    /// Ports of the host's that lead to the guest, as they were written; whether the host's loopback is reached.
+    #[serde(rename_all = "PascalCase")]
+    User { forwards: Vec<String>, host_loopback: bool },
+    #[serde(rename_all = "PascalCase")]
+    Tap { name: String },
+}
+
+impl Default for Network {
+    fn default() -> Network {
+        Network::User { forwards: Vec::new(), host_loopback: false }
+    }
+}
+
+/// EC2's `MetadataOptions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MetadataOptions {
+    /// `applied`.
+    pub state: String,
+    /// `optional` or `required`.
+    pub http_tokens: String,
+    pub http_put_response_hop_limit: u8,
+    /// `enabled` or `disabled`, as all that follow.
+    pub http_endpoint: String,
+    pub http_protocol_ipv6: String,
+    pub instance_metadata_tags: String,
+}
+
+impl Default for MetadataOptions {
+    /// What an image without ImdsSupport has.
+    fn default() -> MetadataOptions {
+        MetadataOptions {
+            state: "applied".to_owned(),
+            http_tokens: "optional".to_owned(),
+            http_put_response_hop_limit: 1,
+            http_endpoint: "enabled".to_owned(),
+            http_protocol_ipv6: "disabled".to_owned(),
+            instance_metadata_tags: "disabled".to_owned(),
+        }
+    }
 }
 
 /// What runs first. Paths are absolute.

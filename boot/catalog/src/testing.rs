@@ -1,8 +1,8 @@
 //! What the tests make instances of.
 
 use ami_run_catalog::{
-    Behavior, Catalog, CatalogError, DEFAULT_ZONE, Held, NewInstance, NewVolume, Start, State, StateReason,
-    VolumeOrigin, VolumeRecord,
+    Behavior, Catalog, CatalogError, DEFAULT_ZONE, Held, MetadataOptions, Network, NewInstance, NewVolume,
+    Start, State, StateReason, VolumeOrigin, VolumeRecord,
 };
 use ami_run_storage::{Base, Volume};
 use std::path::Path;
@@ -49,6 +49,12 @@ pub(crate) fn new_instance(catalog: &Catalog) -> NewInstance {
         remove: false,
         foreground: false,
         stop_timeout: 30,
+        network: Network::default(),
+        metadata_options: MetadataOptions::default(),
+        user_data: None,
+        key: None,
+        user: None,
+        iam_credentials: None,
     }
 }
 

@@ -22,8 +22,6 @@ mod epoll;
 mod forward;
 mod host;
 mod link;
-#[cfg(test)]
-mod link_test;
 mod ntp;
 mod offload;
 #[cfg(test)]
@@ -32,12 +30,16 @@ mod service;
 mod subnet;
 mod tcp;
 mod udp;
+mod user;
+#[cfg(test)]
+mod user_test;
 mod wire;
 
 pub use dhcp::MTU;
 pub use dns::Resolvers;
 pub use forward::{Forward, NoForward, Protocol};
-pub use link::{Config, Link, LinkError, Now};
+pub use link::{Link, Now};
 pub use offload::{Checksum, Frame, MAX_FRAME, Offload, Takes};
 pub use service::{Answer, Service, Session};
 pub use subnet::Guest;
+pub use user::{Config, LinkError, UserLink};

@@ -6,9 +6,10 @@
     reason = "the tests' own numbers"
 )]
 
-use crate::link::{Config, Link, Now};
+use crate::link::{Link as _, Now};
 use crate::offload::{Checksum, Frame, MAX_FRAME, Offload, Takes};
 use crate::subnet::Guest;
+use crate::user::{Config, UserLink};
 use crate::wire::{ACK, FIN, Macs, PROTOCOL_TCP, Packet, RST, Route, SYN, TCP, Tcp, pseudo};
 use crate::{Resolvers, tcp::Segment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -36,7 +37,7 @@ pub(crate) fn config() -> Config {
 
 /// The link, its clock, and its misfortunes.
 pub(crate) struct Play {
-    pub(crate) link: Link,
+    pub(crate) link: UserLink,
     frame: Box<Frame>,
     macs: Macs,
     skipped: Duration,
@@ -59,7 +60,7 @@ impl Play {
     pub(crate) fn new(config: Config) -> Play {
         let macs = config.guest.macs();
         Play {
-            link: Link::new(config).unwrap(),
+            link: UserLink::new(config).unwrap(),
             frame: vec![0; MAX_FRAME].into_boxed_slice().try_into().unwrap(),
             macs,
             skipped: Duration::ZERO,
@@ -96,7 +97,7 @@ impl Play {
 
     pub(crate) fn give(&mut self, frame: &[u8], offload: Offload) {
         if !self.chance(self.loses) {
-            self.link.from_guest(frame, offload, self.now());
+            self.link.send(frame, offload, self.now());
         }
     }
 
@@ -129,7 +130,7 @@ impl Play {
     pub(crate) fn turn(&mut self, clients: &mut [&mut Client]) -> bool {
         let mut happened = self.link.poll(self.now());
         let now = self.now();
-        while let Some((len, offload)) = self.link.to_guest(&mut self.frame, now) {
+        while let Some((len, offload)) = self.link.receive(&mut self.frame, now) {
             happened = true;
             let frame = self.frame[..len].to_vec();
             let loses_this = len > 1000 && std::mem::take(&mut self.loses_next);

@@ -4,7 +4,8 @@
 
 use crate::input::Input;
 use ami_run_network::{
-    Answer, Checksum, Config, Frame, Guest, Link, MAX_FRAME, Now, Offload, Resolvers, Service, Session, Takes,
+    Answer, Checksum, Config, Frame, Guest, Link as _, MAX_FRAME, Now, Offload, Resolvers, Service, Session,
+    Takes, UserLink,
 };
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
@@ -44,7 +45,7 @@ fn resolver() -> &'static Resolver {
 }
 
 struct Play {
-    link: Link,
+    link: UserLink,
     frame: Box<Frame>,
     now: Now,
     /// The guest's side of its last connection: what it says next, and what it has heard.
@@ -74,7 +75,7 @@ pub fn net_frames(bytes: &[u8]) {
         forwards: Vec::new(),
         host_loopback: false,
     };
-    let link = Link::new(config).expect("a link with no port of the host's");
+    let link = UserLink::new(config).expect("a link with no port of the host's");
     let frame = vec![0; MAX_FRAME].into_boxed_slice().try_into().expect("as long as a frame");
     let now = Now { wall: SystemTime::UNIX_EPOCH, ..Now::read() };
     let mut play = Play { link, frame, now, sequence: 0, heard: 0 };
@@ -125,7 +126,7 @@ impl Play {
             to.copy_from_slice(&ADDRESSES[which]);
         }
         let checksum = (kind & 16 != 0).then_some(Checksum { start: 0xffff, offset: 0xffff });
-        self.link.from_guest(&frame, Offload { checksum, segment: None }, self.now);
+        self.link.send(&frame, Offload { checksum, segment: None }, self.now);
     }
 
     /// A packet that is right up to its payload.
@@ -141,7 +142,7 @@ impl Play {
         ip[10..12].copy_from_slice(&u16::try_from(!sum & 0xffff).unwrap_or(0).to_be_bytes());
         let head = [&[0x0e, 0x0a, 0x4d, 0x49, 0x52, 1][..], &MAC, &[8, 0]].concat();
         let offload = Offload { checksum: Some(Checksum { start: 34, offset: 16 }), segment: None };
-        self.link.from_guest(&[head, ip, payload.to_vec()].concat(), offload, self.now);
+        self.link.send(&[head, ip, payload.to_vec()].concat(), offload, self.now);
     }
 
     fn datagram(&mut self, input: &mut Input<'_>, kind: u8) -> Option<()> {
@@ -188,7 +189,7 @@ impl Play {
         self.host();
         for count in 0.. {
             assert!(count < MOST, "it never stops");
-            let Some((len, offload)) = self.link.to_guest(&mut self.frame, self.now) else { return };
+            let Some((len, offload)) = self.link.receive(&mut self.frame, self.now) else { return };
             let frame = &self.frame[..len];
             assert!(frame[..6] == MAC || frame[..6] == [0xff; 6], "a frame for another station");
             assert!(

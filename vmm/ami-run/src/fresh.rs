@@ -3,8 +3,8 @@
 use crate::args::Launch;
 use crate::plan::Plan;
 use ami_run_catalog::{
-    DEFAULT_ZONE, InstanceStoreDisk, NewInstance, NewVolume, Reservation, Start, VolumeOrigin, VolumeRecord,
-    time,
+    DEFAULT_ZONE, InstanceStoreDisk, MetadataOptions, Network, NewInstance, NewVolume, Reservation, Start,
+    VolumeOrigin, VolumeRecord, time,
 };
 use ami_run_image::{Interface, PlannedVolume, Tag};
 use std::path::{PathBuf, absolute};
@@ -45,6 +45,12 @@ pub(crate) fn instance(args: &Launch, plan: &Plan, reservation: &Reservation, in
         remove: args.removes(),
         foreground: !args.detach,
         stop_timeout: args.stop_timeout.as_secs(),
+        network: Network::default(),
+        metadata_options: MetadataOptions::default(),
+        user_data: None,
+        key: None,
+        user: None,
+        iam_credentials: None,
     }
 }
 

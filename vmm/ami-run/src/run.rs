@@ -148,6 +148,7 @@ fn prepare(held: &Held, boot: Boot, bases: &mut Bases, face: &mut Face) -> Resul
         cpus: record.cpu_options.core_count.saturating_mul(record.cpu_options.threads_per_core),
         memory: record.own.memory_mib << 20,
         disks: disks.all.clone(),
+        network: None,
         boot,
         trace: face.trace.take().map(Arc::new),
         // Who waits for something is better served by the first fault than by a guest that starts over.

@@ -27,7 +27,9 @@ pub use exit::{EmulationFailure, Exit};
 pub use run::{Handle, Machine};
 
 use ami_run_firmware::direct::Direct;
+use ami_run_network::Link;
 use ami_run_storage::Volume;
+use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// The most vCPUs that a machine can have.
@@ -43,6 +45,7 @@ pub struct Spec {
     pub memory: u64,
     /// Disks in order; the first is the one to boot from.
     pub disks: Vec<Disk>,
+    pub network: Option<Network>,
     pub boot: Boot,
     pub trace: Option<Arc<Trace>>,
     /// Whether any triple fault ends the machine: else the first is a reset, and a second within a minute ends it.
@@ -76,6 +79,13 @@ pub enum Interface {
         /// `ephemeral0:sdb`.
         mapping: String,
     },
+}
+
+/// A network card, and what it is connected to, which outlives resets.
+#[derive(Clone, Debug)]
+pub struct Network {
+    pub mac: [u8; 6],
+    pub link: Arc<Mutex<dyn Link>>,
 }
 
 /// What runs first.

@@ -64,6 +64,7 @@ fn machine(code: Code, cpus: u32) -> Option<Machine> {
         cpus,
         memory: 64 << 20,
         disks: Vec::new(),
+        network: None,
         boot: Boot::Firmware(code.rom()),
         trace: None,
         fail_on_triple_fault: false,

@@ -1,7 +1,7 @@
 //! How frames of the generated guest get to a network and back: our link, in this process, or another program's, by a
 //! Unix socket on which each frame follows its length in four bytes, as QEMU's stream and passt have it.
 
-use ami_run_network::{Config, Frame, Guest, Link, MAX_FRAME, Now, Offload, Resolvers, Takes};
+use ami_run_network::{Config, Frame, Guest, Link as _, MAX_FRAME, Now, Offload, Resolvers, Takes, UserLink};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Ipv4Addr;
@@ -12,7 +12,7 @@ pub(crate) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const READ: usize = 1 << 20;
 
 pub(crate) enum Wire {
-    Link { link: Box<Link>, frame: Box<Frame> },
+    Link { link: Box<UserLink>, frame: Box<Frame> },
     Socket { stream: UnixStream, come: Vec<u8>, out: Vec<u8> },
 }
 
@@ -53,7 +53,7 @@ impl Wire {
         let resolvers = Resolvers::These(Vec::new());
         let config =
             Config { guest, resolvers, services: Vec::new(), forwards: Vec::new(), host_loopback: true };
-        let mut link = Link::new(config).map_err(io::Error::other)?;
+        let mut link = UserLink::new(config).map_err(io::Error::other)?;
         link.begin(Takes { checksum: true, segments: true });
         let frame =
             vec![0; MAX_FRAME].into_boxed_slice().try_into().map_err(|_| io::Error::other("a frame"))?;
@@ -67,7 +67,7 @@ impl Wire {
 
     pub(crate) fn send(&mut self, bytes: &[u8], offload: Offload) {
         match self {
-            Wire::Link { link, .. } => link.from_guest(bytes, offload, Now::read()),
+            Wire::Link { link, .. } => link.send(bytes, offload, Now::read()),
             Wire::Socket { out, .. } => {
                 out.extend(u32::try_from(bytes.len()).unwrap_or(0).to_be_bytes());
                 out.extend(bytes);
@@ -81,7 +81,7 @@ impl Wire {
             Wire::Link { link, frame } => {
                 let now = Now::read();
                 let mut any = link.poll(now);
-                while let Some((len, _)) = link.to_guest(frame, now) {
+                while let Some((len, _)) = link.receive(frame, now) {
                     any = true;
                     hear(frame.get(..len).unwrap_or_default());
                 }

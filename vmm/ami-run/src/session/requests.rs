@@ -17,6 +17,7 @@ impl Session {
             Action::PowerButton => Outcome::Done(self.press_button("stopping")),
             // The server's own affair.
             Action::Console => Outcome::Done(true),
+            Action::Connect { .. } => Outcome::error("UnsupportedOperation", "The instance has no network."),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::dns::{self, Directory, Resolvers};
 use crate::epoll::{Epoll, Owner, Token};
 use crate::forward::{self, Forward, Protocol};
+use crate::link::{Link, Now};
 use crate::offload::{Frame, Offload, Takes};
 use crate::service::Service;
 use crate::subnet::{CLOCK, Guest, TTL};
@@ -14,7 +15,7 @@ use rustix::net::SocketType;
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 use zerocopy::FromBytes as _;
 
 /// Answers that wait for the guest to have a place; more are lost, as on any network.
@@ -31,21 +32,6 @@ pub struct Config {
     pub forwards: Vec<Forward>,
     /// Whether the router's address leads to the host's loopback.
     pub host_loopback: bool,
-}
-
-/// The time, as the link's owner has it.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// For what must not jump.
-    pub instant: Instant,
-    /// For the guest's clock.
-    pub wall: SystemTime,
-}
-
-impl Now {
-    pub fn read() -> Now {
-        Now { instant: Instant::now(), wall: SystemTime::now() }
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +67,7 @@ struct Listener {
 
 /// A network of one guest. Whoever has it gives it the guest's frames, takes those for the guest, and calls `poll` when
 /// its descriptor is readable or its deadline has come.
-pub struct Link {
+pub struct UserLink {
     guest: Guest,
     takes: Takes,
     host_loopback: bool,
@@ -96,21 +82,21 @@ pub struct Link {
     scratch: Vec<u8>,
 }
 
-impl std::fmt::Debug for Link {
+impl std::fmt::Debug for UserLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("guest", &self.guest).finish_non_exhaustive()
+        f.debug_struct("UserLink").field("guest", &self.guest).finish_non_exhaustive()
     }
 }
 
-impl AsFd for Link {
+impl AsFd for UserLink {
     /// Readable when something happened on the host's side.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
 }
 
-impl Link {
-    pub fn new(config: Config) -> Result<Link, LinkError> {
+impl UserLink {
+    pub fn new(config: Config) -> Result<UserLink, LinkError> {
         let epoll = Epoll::new().map_err(LinkError::Epoll)?;
         let (mut listeners, mut udp) = (Vec::new(), udp::Flows::default());
         for forward in config.forwards {
@@ -125,7 +111,7 @@ impl Link {
                 Protocol::Udp => udp.ports.push(udp::Port { fd, guest: forward.guest }),
             }
         }
-        Ok(Link {
+        Ok(UserLink {
             guest: config.guest,
             takes: Takes::default(),
             host_loopback: config.host_loopback,
@@ -140,48 +126,9 @@ impl Link {
         })
     }
 
-    /// The guest's driver has said what it takes. A new one knows nothing of what the last one began.
-    pub fn begin(&mut self, takes: Takes) {
-        self.takes = Takes { segments: takes.segments && takes.checksum, ..takes };
-        self.replies.clear();
-        self.tcp.clear();
-        self.udp.clear();
-    }
-
     /// Connections and flows that exist.
     pub fn flows(&self) -> usize {
         self.tcp.len().saturating_add(self.udp.len())
-    }
-
-    /// When `poll` is to be called, whatever happens.
-    pub fn deadline(&self) -> Option<Instant> {
-        [self.tcp.deadline(), self.udp.deadline()].into_iter().flatten().min()
-    }
-
-    /// Takes what happened on the host's side, and what time it is. True: there may be more to take at once.
-    pub fn poll(&mut self, now: Now) -> bool {
-        let changes = self.epoll.changes();
-        for (token, flags) in &changes {
-            match token.owner {
-                Owner::Tcp => self.tcp.event(token.index, token.generation, *flags),
-                Owner::Udp => self.udp.event(token.index, token.generation),
-                Owner::UdpForward => self.udp.port_event(token.index),
-                Owner::TcpForward => {
-                    if let Some(listener) = self.listeners.get_mut(token.index) {
-                        listener.ready = true;
-                    }
-                }
-            }
-        }
-        for index in 0..self.listeners.len() {
-            self.accept(index, now);
-        }
-        self.tcp.late(now.instant);
-        for server in self.udp.sweep(now.instant) {
-            log::debug!("the resolver {server} does not answer");
-            self.directory.silent(server);
-        }
-        !changes.is_empty() || self.listeners.iter().any(|listener| listener.ready)
     }
 
     fn accept(&mut self, index: usize, now: Now) {
@@ -217,25 +164,6 @@ impl Link {
             host::prepare(epoll, &fd, SocketType::STREAM, token).ok()?;
             Some(Far::host(fd))
         })
-    }
-
-    /// Takes a frame of the guest's. What is no frame, or not from its own address, is nobody's.
-    pub fn from_guest(&mut self, frame: &[u8], offload: Offload, now: Now) {
-        let Some((kind, payload)) = self.guest.heard(frame) else { return };
-        match kind {
-            ETHERTYPE_ARP => {
-                let services = &self.services;
-                let reply =
-                    self.guest.arp(payload, |address| services.iter().any(|one| *one.at.ip() == address));
-                self.reply(reply);
-            }
-            ETHERTYPE_IP => {
-                if let Some(packet) = Packet::parse(payload) {
-                    self.packet(&packet, offload.checksum.is_some(), now);
-                }
-            }
-            _ => {}
-        }
     }
 
     fn packet(&mut self, packet: &Packet<'_>, without_checksum: bool, now: Now) {
@@ -377,9 +305,35 @@ impl Link {
             self.replies.extend(frame);
         }
     }
+}
 
-    /// Writes the next frame for the guest: its length, and what is left to do with it. None: there is none now.
-    pub fn to_guest(&mut self, frame: &mut Frame, now: Now) -> Option<(usize, Offload)> {
+impl Link for UserLink {
+    fn begin(&mut self, takes: Takes) {
+        self.takes = Takes { segments: takes.segments && takes.checksum, ..takes };
+        self.replies.clear();
+        self.tcp.clear();
+        self.udp.clear();
+    }
+
+    fn send(&mut self, frame: &[u8], offload: Offload, now: Now) {
+        let Some((kind, payload)) = self.guest.heard(frame) else { return };
+        match kind {
+            ETHERTYPE_ARP => {
+                let services = &self.services;
+                let reply =
+                    self.guest.arp(payload, |address| services.iter().any(|one| *one.at.ip() == address));
+                self.reply(reply);
+            }
+            ETHERTYPE_IP => {
+                if let Some(packet) = Packet::parse(payload) {
+                    self.packet(&packet, offload.checksum.is_some(), now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn receive(&mut self, frame: &mut Frame, now: Now) -> Option<(usize, Offload)> {
         loop {
             if let Some(reply) = self.replies.pop_front() {
                 let space = frame.get_mut(..reply.len())?;
@@ -395,5 +349,34 @@ impl Link {
         let mut pen =
             Pen { guest: &self.guest, takes: self.takes, scratch: &mut self.scratch, now: now.instant };
         self.tcp.speak(frame, &mut pen)
+    }
+
+    fn poll(&mut self, now: Now) -> bool {
+        let changes = self.epoll.changes();
+        for (token, flags) in &changes {
+            match token.owner {
+                Owner::Tcp => self.tcp.event(token.index, token.generation, *flags),
+                Owner::Udp => self.udp.event(token.index, token.generation),
+                Owner::UdpForward => self.udp.port_event(token.index),
+                Owner::TcpForward => {
+                    if let Some(listener) = self.listeners.get_mut(token.index) {
+                        listener.ready = true;
+                    }
+                }
+            }
+        }
+        for index in 0..self.listeners.len() {
+            self.accept(index, now);
+        }
+        self.tcp.late(now.instant);
+        for server in self.udp.sweep(now.instant) {
+            log::debug!("the resolver {server} does not answer");
+            self.directory.silent(server);
+        }
+        !changes.is_empty() || self.listeners.iter().any(|listener| listener.ready)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        [self.tcp.deadline(), self.udp.deadline()].into_iter().flatten().min()
     }
 }

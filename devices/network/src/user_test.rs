@@ -5,6 +5,7 @@
     reason = "the tests' own numbers"
 )]
 
+use crate::link::Link as _;
 use crate::play::{ADDRESS, Client, Play, RESOLVER, ROUTER, config};
 use crate::subnet::CLOCK;
 use crate::{Answer, Forward, Protocol, Resolvers, Service};
@@ -56,9 +57,9 @@ fn echo(listener: TcpListener, say: Vec<u8>) -> JoinHandle<Vec<u8>> {
     })
 }
 
-fn both_ways(play: &mut Play, to_host: usize, to_guest: usize, longest: usize) {
+fn both_ways(play: &mut Play, to_host: usize, from_host: usize, longest: usize) {
     let (listener, port) = listener();
-    let (said, heard) = (noise(to_host), noise(to_guest));
+    let (said, heard) = (noise(to_host), noise(from_host));
     let far = echo(listener, heard.clone());
     let mut client = Client::new(40000, on_host(port));
     client.send = said.clone();
@@ -364,7 +365,7 @@ fn forwarded(protocol: Protocol, guest: u16) -> (Play, SocketAddr) {
             Protocol::Udp => UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
         };
         let forward = Forward { host, guest, protocol };
-        if crate::Link::new(crate::Config { forwards: vec![forward], ..config() }).is_ok() {
+        if crate::UserLink::new(crate::Config { forwards: vec![forward], ..config() }).is_ok() {
             return (Play::new(crate::Config { forwards: vec![forward], ..config() }), host);
         }
     }
@@ -402,7 +403,7 @@ fn a_forwarded_port_where_the_guest_never_answers_is_given_up() {
 fn a_port_that_is_taken_is_told() {
     let (taken, port) = listener();
     let forward = Forward { host: taken.local_addr().unwrap(), guest: 22, protocol: Protocol::Tcp };
-    let error = crate::Link::new(crate::Config { forwards: vec![forward], ..config() }).unwrap_err();
+    let error = crate::UserLink::new(crate::Config { forwards: vec![forward], ..config() }).unwrap_err();
     let told = format!(
         "the port 127.0.0.1:{port}:22 cannot be forwarded: another program has 127.0.0.1:{port}; give another port"
     );
