@@ -16,6 +16,7 @@ pub(crate) enum Owner {
     Udp,
     TcpForward,
     UdpForward,
+    Dialer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,8 @@ pub(crate) struct Token {
 }
 
 /// Bits of an index.
-const INDEX: u32 = 30;
+const INDEX: u32 = 29;
+const OWNER: u32 = 32 + INDEX;
 
 impl Token {
     pub(crate) fn tcp(index: usize, generation: u32) -> Token {
@@ -43,17 +45,19 @@ impl Token {
             Owner::Udp => 1,
             Owner::TcpForward => 2,
             Owner::UdpForward => 3,
+            Owner::Dialer => 4,
         };
         let index = u64::try_from(self.index).unwrap_or(0);
-        owner << 62 | (index & ((1 << INDEX) - 1)) << 32 | u64::from(self.generation)
+        owner << OWNER | (index & ((1 << INDEX) - 1)) << 32 | u64::from(self.generation)
     }
 
     fn unpack(packed: u64) -> Token {
-        let owner = match packed >> 62 {
+        let owner = match packed >> OWNER {
             0 => Owner::Tcp,
             1 => Owner::Udp,
             2 => Owner::TcpForward,
-            _ => Owner::UdpForward,
+            3 => Owner::UdpForward,
+            _ => Owner::Dialer,
         };
         let index = usize::try_from(packed >> 32 & ((1 << INDEX) - 1)).unwrap_or(0);
         Token { owner, index, generation: u32::try_from(packed & u64::from(u32::MAX)).unwrap_or(0) }
@@ -102,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_token_comes_back_as_it_was() {
-        for owner in [Owner::Tcp, Owner::Udp, Owner::TcpForward, Owner::UdpForward] {
+        for owner in [Owner::Tcp, Owner::Udp, Owner::TcpForward, Owner::UdpForward, Owner::Dialer] {
             for token in
                 [Token { owner, index: 0, generation: u32::MAX }, Token { owner, index: 4095, generation: 0 }]
             {

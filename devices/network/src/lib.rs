@@ -2,8 +2,8 @@
 //!
 //! Frames in, frames out, each with what its receiver has still to do (offload). The link answers ARP, DHCP, echoes,
 //! the time, and the names that EC2's resolver knows (subnet, dhcp, ntp, dns); services plugged in at an address
-//! (service); all else goes through sockets of the host (tcp, udp), and ports of the host's lead to the guest
-//! (forward). Everything runs in its owner's thread: nothing here waits, and nothing asks what time it is.
+//! (service); all else goes through sockets of the host (tcp, udp), and ports of the host's and sockets of this
+//! process's lead to the guest (forward, dial). Everything runs in its owner's thread: nothing here waits, and nothing asks what time it is.
 //!
 //! Left out: virtio and any other card's headers; IPv6; fragments, in and out; answers to pings beyond the router.
 #![forbid(unsafe_code)]
@@ -17,6 +17,9 @@
 )]
 
 mod dhcp;
+mod dial;
+#[cfg(test)]
+mod dial_test;
 mod dns;
 mod epoll;
 mod forward;
@@ -36,6 +39,7 @@ mod user_test;
 mod wire;
 
 pub use dhcp::MTU;
+pub use dial::Dialer;
 pub use dns::Resolvers;
 pub use forward::{Forward, NoForward, Protocol};
 pub use link::{Link, Now};

@@ -13,7 +13,9 @@ use crate::user::{Config, UserLink};
 use crate::wire::{ACK, FIN, Macs, PROTOCOL_TCP, Packet, RST, Route, SYN, TCP, Tcp, pseudo};
 use crate::{Resolvers, tcp::Segment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes as _;
 
@@ -33,6 +35,26 @@ pub(crate) fn config() -> Config {
     };
     let resolvers = Resolvers::These(Vec::new());
     Config { guest, resolvers, services: Vec::new(), forwards: Vec::new(), host_loopback: true }
+}
+
+/// Bytes of which no two stretches are alike.
+pub(crate) fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491u32;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as u8
+        })
+        .collect()
+}
+
+/// Somebody on the host.
+pub(crate) fn host<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> JoinHandle<T> {
+    std::thread::Builder::new().name("host".to_owned()).spawn(|| work().unwrap()).unwrap()
 }
 
 /// The link, its clock, and its misfortunes.
@@ -191,7 +213,7 @@ impl Play {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) port: u16,
-    to: SocketAddrV4,
+    pub(crate) to: SocketAddrV4,
     pub(crate) send: Vec<u8>,
     /// It says no more when all is sent.
     pub(crate) ends: bool,
@@ -204,6 +226,8 @@ pub(crate) struct Client {
     pub(crate) ended: bool,
     pub(crate) reset: bool,
     pub(crate) listening: bool,
+    /// Nobody listens after all.
+    pub(crate) refuses: bool,
     first: u32,
     acknowledged: u32,
     next: u32,
@@ -231,6 +255,7 @@ impl Client {
             ended: false,
             reset: false,
             listening: false,
+            refuses: false,
             first: FIRST,
             acknowledged: FIRST,
             next: FIRST,
@@ -334,6 +359,10 @@ impl Client {
     fn speak(&mut self, play: &mut Play) -> bool {
         if self.reset || self.listening {
             return false;
+        }
+        if self.refuses {
+            self.break_off(play);
+            return true;
         }
         let mut spoke = false;
         if self.next == self.first {

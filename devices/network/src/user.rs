@@ -1,5 +1,6 @@
 //! The user-mode link: which of its parts a frame of the guest's is for, and whose frame the guest gets next.
 
+use crate::dial::{self, Dial, Dialer, Dials, MAX_DIALS};
 use crate::dns::{self, Directory, Resolvers};
 use crate::epoll::{Epoll, Owner, Token};
 use crate::forward::{self, Forward, Protocol};
@@ -76,6 +77,7 @@ pub struct UserLink {
     epoll: Epoll,
     listeners: Vec<Listener>,
     replies: VecDeque<Vec<u8>>,
+    dials: Dials,
     tcp: tcp::Flows,
     udp: udp::Flows,
     /// Memory that nobody reads; it is taken from the host as far as it is written.
@@ -111,6 +113,7 @@ impl UserLink {
                 Protocol::Udp => udp.ports.push(udp::Port { fd, guest: forward.guest }),
             }
         }
+        let dials = Dials::new(&epoll).map_err(LinkError::Epoll)?;
         Ok(UserLink {
             guest: config.guest,
             takes: Takes::default(),
@@ -120,10 +123,16 @@ impl UserLink {
             epoll,
             listeners,
             replies: VecDeque::new(),
+            dials,
             tcp: tcp::Flows::default(),
             udp,
             scratch: vec![0; tcp::MAX_UNDER_WAY],
         })
+    }
+
+    /// What connects to the guest's ports from other threads.
+    pub fn dialer(&self) -> Dialer {
+        self.dials.dialer()
     }
 
     /// Connections and flows that exist.
@@ -140,7 +149,7 @@ impl UserLink {
             match rustix::net::acceptfrom_with(&listener.fd, host::accepted_flags()) {
                 Ok((fd, peer)) => {
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    if peer.and_then(|peer| self.call(guest_port, fd, peer, now)).is_none() {
+                    if peer.and_then(|peer| self.accepted(guest_port, fd, peer, now)).is_none() {
                         log::debug!("a connection to the guest's port {guest_port} cannot be kept");
                     }
                 }
@@ -151,7 +160,37 @@ impl UserLink {
         }
     }
 
-    fn call(&mut self, guest_port: u16, fd: OwnedFd, peer: SocketAddr, now: Now) -> Option<()> {
+    fn accepted(&mut self, guest_port: u16, fd: OwnedFd, peer: SocketAddr, now: Now) -> Option<()> {
+        let key = self.caller(guest_port, peer)?;
+        let epoll = &self.epoll;
+        self.tcp.call(key, tcp::MAX_RETRIES, now.instant, |token| {
+            host::prepare(epoll, &fd, SocketType::STREAM, token).ok()?;
+            Some(Far::host(fd))
+        })
+    }
+
+    fn take_dials(&mut self, now: Now) {
+        for _ in 0..MAX_DIALS {
+            let Some(dial) = self.dials.next() else { return };
+            let port = dial.port;
+            if self.dialed(dial, now).is_none() {
+                log::debug!("a connection to the guest's port {port} cannot be kept");
+            }
+        }
+    }
+
+    fn dialed(&mut self, dial: Dial, now: Now) -> Option<()> {
+        let from = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), self.dials.port());
+        let key = self.caller(dial.port, from)?;
+        let epoll = &self.epoll;
+        self.tcp.call(key, dial::PATIENCE, now.instant, |token| {
+            epoll.add(&dial.socket, token).ok()?;
+            Some(Far::host(dial.socket))
+        })
+    }
+
+    /// Who somebody is for the guest.
+    fn caller(&self, guest_port: u16, peer: SocketAddr) -> Option<Key> {
         let guest = &self.guest;
         let (address, port) = forward::seen_as(
             peer,
@@ -159,11 +198,7 @@ impl UserLink {
             |address| host::beyond(guest, address, false).is_some(),
             |address, port| !self.tcp.knows(&Key { guest_port, address, port }),
         )?;
-        let epoll = &self.epoll;
-        self.tcp.call(Key { guest_port, address, port }, now.instant, |token| {
-            host::prepare(epoll, &fd, SocketType::STREAM, token).ok()?;
-            Some(Far::host(fd))
-        })
+        Some(Key { guest_port, address, port })
     }
 
     fn packet(&mut self, packet: &Packet<'_>, without_checksum: bool, now: Now) {
@@ -358,6 +393,7 @@ impl Link for UserLink {
                 Owner::Tcp => self.tcp.event(token.index, token.generation, *flags),
                 Owner::Udp => self.udp.event(token.index, token.generation),
                 Owner::UdpForward => self.udp.port_event(token.index),
+                Owner::Dialer => self.take_dials(now),
                 Owner::TcpForward => {
                     if let Some(listener) = self.listeners.get_mut(token.index) {
                         listener.ready = true;

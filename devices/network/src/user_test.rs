@@ -6,10 +6,10 @@
 )]
 
 use crate::link::Link as _;
-use crate::play::{ADDRESS, Client, Play, RESOLVER, ROUTER, config};
+use crate::play::{ADDRESS, Client, Play, RESOLVER, ROUTER, config, host, noise};
 use crate::subnet::CLOCK;
 use crate::{Answer, Forward, Protocol, Resolvers, Service};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::thread::JoinHandle;
 
@@ -21,24 +21,6 @@ fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
-}
-
-/// Bytes of which no two stretches are alike.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491u32;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            state as u8
-        })
-        .collect()
-}
-
-/// Somebody on the host.
-fn host<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> JoinHandle<T> {
-    std::thread::Builder::new().name("host".to_owned()).spawn(|| work().unwrap()).unwrap()
 }
 
 /// Says back all it hears, when it has heard all.

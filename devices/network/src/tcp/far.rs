@@ -213,7 +213,7 @@ impl Socket {
         while count > 0 {
             let len = count.min(scratch.len());
             let Some(part) = scratch.get_mut(..len) else { return };
-            // TCP copies nothing that is cut off.
+            // TCP copies nothing that is cut off; a Unix socket takes no notice of the flag.
             match rustix::net::recv(self.fd.as_fd(), part, RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
                 Ok((_, taken)) if taken > 0 => count = count.saturating_sub(taken),
                 _ => return,

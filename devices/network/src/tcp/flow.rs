@@ -29,7 +29,7 @@ const MAX_PAYLOAD: usize = 65535 - IP - TCP;
 const FIRST_TIMEOUT: Duration = Duration::from_millis(400);
 const LAST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timeouts in a row, half a minute to two minutes, after which the guest counts as gone.
-const MAX_RETRIES: u8 = 8;
+pub(crate) const MAX_RETRIES: u8 = 8;
 
 /// The addresses of a connection, as the guest sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,6 +97,8 @@ pub(crate) struct Flow {
     /// While the guest has not acknowledged this, it asks again for what was sent again already.
     recovering: Option<u32>,
     retries: u8,
+    /// Timeouts that the first word may meet.
+    patience: u8,
 }
 
 impl Flow {
@@ -122,6 +124,7 @@ impl Flow {
             repeated: 0,
             recovering: None,
             retries: 0,
+            patience: MAX_RETRIES,
         }
     }
 
@@ -133,9 +136,9 @@ impl Flow {
     }
 
     /// Somebody connects to the guest.
-    pub(crate) fn calling(key: Key, far: Far, first: u32, now: Instant) -> Flow {
+    pub(crate) fn calling(key: Key, far: Far, first: u32, patience: u8, now: Instant) -> Flow {
         let mut flow = Flow::new(key, far, State::Greeting { first: true }, first, now);
-        flow.greet = true;
+        (flow.greet, flow.patience) = (true, patience);
         flow
     }
 
@@ -367,7 +370,7 @@ impl Flow {
             return;
         }
         self.retries = self.retries.saturating_add(1);
-        if self.retries > MAX_RETRIES {
+        if self.retries > if self.is_begun() { self.patience } else { MAX_RETRIES } {
             log::debug!("the guest has not answered on {:?}", self.key);
             self.abort();
             return;

@@ -11,7 +11,7 @@ use crate::wire::{ACK, PROTOCOL_TCP, Packet, RST, Route, SYN, Sum, TCP, Tcp, pse
 use far::Far;
 pub(crate) use far::MAX_UNDER_WAY;
 use flow::Flow;
-pub(crate) use flow::{Key, Pen};
+pub(crate) use flow::{Key, MAX_RETRIES, Pen};
 pub(crate) use segment::Segment;
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
@@ -76,15 +76,16 @@ impl Flows {
         self.add(key, pen.now, far, |far| Flow::answering(key, far, syn, first, pen.now))
     }
 
-    /// Somebody connects to the guest.
+    /// Somebody connects to the guest, which may let so many timeouts pass.
     pub(crate) fn call(
         &mut self,
         key: Key,
+        patience: u8,
         now: Instant,
         far: impl FnOnce(Token) -> Option<Far>,
     ) -> Option<()> {
         let first = first_number()?;
-        self.add(key, now, far, |far| Flow::calling(key, far, first, now))
+        self.add(key, now, far, |far| Flow::calling(key, far, first, patience, now))
     }
 
     fn add(
