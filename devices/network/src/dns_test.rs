@@ -7,6 +7,7 @@ fn guest() -> Guest {
         mac: [2, 0, 0, 0, 0, 1],
         address: Ipv4Addr::new(172, 31, 4, 66),
         prefix: 20,
+        ipv6: None,
         host_name: "i-0123456789abcdef0".to_owned(),
         domain: "ec2.internal".to_owned(),
     }

@@ -92,6 +92,7 @@ mod tests {
             mac: [2; 6],
             address: Ipv4Addr::new(172, 31, 4, 66),
             prefix: 20,
+            ipv6: None,
             host_name: String::new(),
             domain: String::new(),
         };

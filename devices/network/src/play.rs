@@ -30,6 +30,7 @@ pub(crate) fn config() -> Config {
         mac: [2, 0, 0, 0, 0, 1],
         address: ADDRESS,
         prefix: 20,
+        ipv6: None,
         host_name: "ip-172-31-4-66".to_owned(),
         domain: "ec2.internal".to_owned(),
     };

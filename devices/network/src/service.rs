@@ -1,11 +1,12 @@
 //! What answers at an address of the link's own, inside this process: bytes in, bytes out.
 
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 /// Something that answers TCP connections at an address and port.
 pub struct Service {
-    pub at: SocketAddrV4,
+    /// Of either family; an IPv6 one is reached where the guest has an IPv6 address.
+    pub at: SocketAddr,
     /// Begins a connection.
     pub open: Box<dyn FnMut() -> Session + Send>,
 }

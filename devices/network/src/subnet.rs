@@ -4,7 +4,7 @@
 use crate::wire::{
     Arp, BROADCAST, ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IP, Ethernet, Macs, Packet, Route, Sum,
 };
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 /// Where the resolver answers in every subnet.
@@ -24,6 +24,8 @@ pub struct Guest {
     pub address: Ipv4Addr,
     /// Of its subnet: 16 to 28 bits, as EC2 has them.
     pub prefix: u8,
+    /// Its one IPv6 address, in a subnet of 64 bits. None: the link speaks no IPv6.
+    pub ipv6: Option<Ipv6Addr>,
     /// Without its domain: `ip-172-31-4-66` or `i-…`.
     pub host_name: String,
     /// `ec2.internal`, or `REGION.compute.internal`.

@@ -10,6 +10,7 @@ fn guest() -> Guest {
         mac: MAC,
         address: Ipv4Addr::new(172, 31, 4, 66),
         prefix: 20,
+        ipv6: None,
         host_name: "ip-172-31-4-66".to_owned(),
         domain: "ec2.internal".to_owned(),
     }

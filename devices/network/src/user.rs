@@ -14,7 +14,7 @@ use crate::{dhcp, host, ntp, udp};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 use zerocopy::FromBytes as _;
@@ -226,7 +226,7 @@ impl UserLink {
 
     /// The guest connects: to a service, a resolver, or the host's network.
     fn connect(&mut self, key: Key, syn: &Segment<'_>, now: Now) -> Option<()> {
-        let at = SocketAddrV4::new(key.address, key.port);
+        let at = SocketAddr::from((key.address, key.port));
         let session =
             self.services.iter_mut().find(|service| service.at == at).map(|service| (service.open)());
         let pen = Pen { guest: &self.guest, takes: self.takes, scratch: &mut [], now: now.instant };
@@ -356,7 +356,7 @@ impl Link for UserLink {
             ETHERTYPE_ARP => {
                 let services = &self.services;
                 let reply =
-                    self.guest.arp(payload, |address| services.iter().any(|one| *one.at.ip() == address));
+                    self.guest.arp(payload, |address| services.iter().any(|one| one.at.ip() == address));
                 self.reply(reply);
             }
             ETHERTYPE_IP => {

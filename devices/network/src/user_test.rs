@@ -248,7 +248,7 @@ fn shouting(at: SocketAddrV4) -> Service {
             (answer.ttl, answer.end) = (2, bytes.contains(&b'.'));
         })
     };
-    Service { at, open: Box::new(open) }
+    Service { at: at.into(), open: Box::new(open) }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use ami_run_network::{
     Takes, UserLink,
 };
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
@@ -65,13 +65,14 @@ pub fn net_frames(bytes: &[u8]) {
         mac: MAC,
         address: Ipv4Addr::from(ADDRESS),
         prefix: 20,
+        ipv6: None,
         host_name: "ip-172-31-4-66".to_owned(),
         domain: "ec2.internal".to_owned(),
     };
     let config = Config {
         guest,
         resolvers: Resolvers::These(vec![resolver().at]),
-        services: vec![Service { at: SocketAddrV4::new(METADATA.into(), 80), open: Box::new(open) }],
+        services: vec![Service { at: SocketAddr::from((METADATA, 80)), open: Box::new(open) }],
         forwards: Vec::new(),
         host_loopback: false,
     };

@@ -47,6 +47,7 @@ impl Wire {
             mac: MAC,
             address: OURS.guest,
             prefix: 20,
+            ipv6: None,
             host_name: "ip-172-31-4-66".to_owned(),
             domain: "ec2.internal".to_owned(),
         };
