@@ -32,6 +32,10 @@ fn json_is_all_that_standard_output_holds() {
     assert_eq!(result["WaitedFor"][0]["Seen"], true);
     assert!(result["WaitedFor"][0]["Seconds"].as_f64().is_some());
     assert_eq!(result["WaitedFor"][1]["Seen"], false);
+    assert_eq!(result["BootMode"], "legacy-bios");
+    let time = |stage: &str| result["Timings"][stage].as_f64().unwrap();
+    assert!(time("Running") <= time("FirstOutput") && time("FirstOutput") <= time("Ended"), "{result}");
+    assert_eq!(result["Timings"]["SshAnswered"], serde_json::Value::Null);
     assert!(result["Message"].as_str().unwrap().contains("before what was waited for"));
 }
 

@@ -45,12 +45,22 @@ pub(crate) fn instance(args: &Launch, plan: &Plan, reservation: &Reservation, in
         remove: args.removes(),
         foreground: !args.detach,
         stop_timeout: args.stop_timeout.as_secs(),
-        network: Network::default(),
+        network: network(args),
         metadata_options: MetadataOptions::default(),
         user_data: None,
         key: None,
         user: None,
         iam_credentials: None,
+    }
+}
+
+fn network(args: &Launch) -> Network {
+    match &args.net {
+        Network::User { .. } => Network::User {
+            forwards: args.forwards.iter().map(ToString::to_string).collect(),
+            host_loopback: args.host_loopback,
+        },
+        other => other.clone(),
     }
 }
 

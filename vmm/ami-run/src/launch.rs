@@ -11,7 +11,7 @@ use crate::report::Report;
 use crate::run::{self, After, Face, io_failure};
 use crate::session::{Ended, Signals};
 use crate::state::{self, catalog_failure};
-use crate::{answer, fresh, host, ui};
+use crate::{answer, fresh, host, network, ui};
 use ami_run_catalog::{Catalog, Held, InstanceRecord};
 use ami_run_image::Warning;
 use ami_run_machine::Boot;
@@ -23,7 +23,7 @@ use std::path::{Path, absolute};
 
 /// Launches an image, and follows it unless it is to run by itself.
 pub(crate) fn run(args: &Launch, bare: bool) -> Code {
-    let mut plan = match check_count(args).and_then(|()| plan::plan(args, bare)) {
+    let mut plan = match check(args).and_then(|()| plan::plan(args, bare)) {
         Ok(plan) if args.dry_run => return Report::planned(args, &plan.launch).tell(args.output),
         Ok(plan) => plan,
         Err(failure) => return Report::refused(&args.wanted(), None, failure).tell(args.output),
@@ -45,6 +45,12 @@ pub(crate) fn run(args: &Launch, bare: bool) -> Code {
     .tell(args.output)
 }
 
+/// What the command line itself says against it.
+fn check(args: &Launch) -> Result<(), Failure> {
+    check_count(args)?;
+    network::check(args)
+}
+
 /// Several have neither one terminal nor one file to write to.
 fn check_count(args: &Launch) -> Result<(), Failure> {
     if args.count == 1 {
@@ -54,6 +60,10 @@ fn check_count(args: &Launch) -> Result<(), Failure> {
     if !args.detach {
         let failure = refused("several instances cannot all have this terminal".to_owned());
         return Err(failure.hint("add -d, and each runs by itself"));
+    }
+    if !args.forwards.is_empty() {
+        let failure = refused("several instances cannot share one port (-p)".to_owned());
+        return Err(failure.hint("launch them one by one, each with a port of its own"));
     }
     let files = [("--console-log", args.console_log.is_some()), ("--trace", args.trace.is_some())];
     match files.into_iter().find(|(_, given)| *given) {

@@ -23,6 +23,7 @@ mod lint;
 mod logs;
 mod mappings;
 mod metadata;
+mod network;
 mod outputs;
 mod panic;
 mod parent;

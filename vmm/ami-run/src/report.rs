@@ -4,15 +4,15 @@ use crate::args::{Launch, Output};
 use crate::exit::Code;
 use crate::failure::{Ec2Error, Failure};
 use crate::run::After;
-use crate::session::{Cause, Ended, Last, signal_name};
-use crate::values::Pattern;
+use crate::session::{Cause, Ended, Last, Stages, signal_name};
+use crate::values::Awaited;
 use crate::{answer, host, ui};
 use ami_run_image::{LaunchPlan, Warning};
 use ami_run_machine::{ErrorKind, Exit, MachineError};
 use serde::Serialize;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many of the console's last lines are repeated.
 const LAST_LINES: usize = 20;
@@ -22,7 +22,7 @@ const LAST_LINES: usize = 20;
 pub(crate) struct Wanted<'a> {
     pub(crate) timeout: Option<Duration>,
     pub(crate) console_log: Option<&'a Path>,
-    pub(crate) patterns: &'a [Pattern],
+    pub(crate) awaited: &'a [Awaited],
 }
 
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Report {
     image_id: Option<String>,
     console_log: Option<PathBuf>,
     seconds: f64,
+    stages: Stages,
+    boot_mode: Option<String>,
     waited: Vec<Waited>,
     /// None where they explain nothing.
     pub(crate) last_lines: Option<Vec<String>>,
@@ -51,6 +53,28 @@ struct Waited {
     seconds: Option<f64>,
 }
 
+/// In seconds since the command began, when each stage was reached.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Timings {
+    running: Option<f64>,
+    first_output: Option<f64>,
+    ssh_answered: Option<f64>,
+    ended: f64,
+}
+
+impl Timings {
+    fn of(stages: &Stages) -> Timings {
+        let since = |at: Instant| rounded(at.saturating_duration_since(ui::start()).as_secs_f64());
+        Timings {
+            running: stages.running.map(since),
+            first_output: stages.output.map(since),
+            ssh_answered: stages.ssh.map(since),
+            ended: since(Instant::now()),
+        }
+    }
+}
+
 /// The object of `--output json`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -63,6 +87,9 @@ struct Json<'a> {
     instance_id: Option<&'a str>,
     /// What it is in now.
     instance_state: Option<&'static str>,
+    boot_mode: Option<&'a str>,
+    /// Since the command began.
+    timings: Timings,
     instance_seconds: f64,
     waited_for: &'a [Waited],
     console_log: Option<&'a Path>,
@@ -81,7 +108,9 @@ impl Report {
             image_id,
             console_log: wanted.console_log.map(Path::to_owned),
             seconds: 0.0,
-            waited: wanted.patterns.iter().map(|pattern| unseen(&pattern.text)).collect(),
+            stages: Stages::default(),
+            boot_mode: None,
+            waited: wanted.awaited.iter().map(|one| unseen(&one.text)).collect(),
             last_lines: None,
             warnings: Vec::new(),
             plan: None,
@@ -102,6 +131,8 @@ impl Report {
                 image_id: plan.image_id.clone(),
                 console_log: None,
                 seconds: 0.0,
+                stages: Stages::default(),
+                boot_mode: Some(plan.boot_mode.to_string()),
                 waited: Vec::new(),
                 last_lines: None,
                 warnings: Vec::new(),
@@ -136,13 +167,15 @@ impl Report {
         Report {
             reason,
             outcome,
+            stages: ended.stages,
+            boot_mode: Some(after.boot_mode.clone()),
             after: Some(after),
             image_id,
             console_log: wanted.console_log.map(Path::to_owned),
             seconds: rounded(ended.seconds),
             waited: waited
                 .map(|one| Waited {
-                    pattern: one.pattern.text.clone(),
+                    pattern: one.awaited.text.clone(),
                     seen: one.at.is_some(),
                     seconds: seconds(one),
                 })
@@ -187,6 +220,8 @@ impl Report {
             image_id: self.image_id.as_deref(),
             instance_id: self.after.as_ref().map(|after| after.id.as_str()),
             instance_state: self.after.as_ref().map(|after| after.state.name()),
+            boot_mode: self.boot_mode.as_deref(),
+            timings: Timings::of(&self.stages),
             instance_seconds: self.seconds,
             waited_for: &self.waited,
             console_log: self.console_log.as_deref(),
@@ -237,7 +272,7 @@ fn judge(wanted: &Wanted<'_>, ended: &Ended, waiting: bool) -> Verdict {
                 .waited()
                 .iter()
                 .filter(|one| one.at.is_none())
-                .map(|one| one.pattern.text.as_str())
+                .map(|one| one.awaited.text.as_str())
                 .collect();
             let what = if waiting {
                 format!("{} was not seen", unseen.join(", "))

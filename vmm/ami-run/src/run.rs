@@ -10,8 +10,8 @@ use crate::parent::Parent;
 use crate::report::machine_failure;
 use crate::session::{self, Asked, Cause, Ended, Last, Setup, Signals};
 use crate::state::catalog_failure;
-use crate::ui;
-use crate::values::Pattern;
+use crate::values::Awaited;
+use crate::{network, ui};
 use ami_run_catalog::{
     Behavior, CatalogError, Held, InstanceRecord, Start, State, StateReason, control, fault, ids,
 };
@@ -19,6 +19,7 @@ use ami_run_firmware::board::Identity;
 use ami_run_firmware::{direct, find};
 use ami_run_machine::{Boot, Exit, Machine, Spec};
 use ami_run_models::trace::Trace;
+use ami_run_network::Dialer;
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -35,7 +36,7 @@ pub(crate) struct Face {
     pub(crate) screen: Option<Screen>,
     pub(crate) log: Option<File>,
     pub(crate) trace: Option<Trace>,
-    pub(crate) wait_for: Vec<Pattern>,
+    pub(crate) wait_for: Vec<Awaited>,
     pub(crate) timeout: Option<Instant>,
     /// The command that started a detached instance.
     pub(crate) parent: Option<Parent>,
@@ -46,6 +47,7 @@ pub(crate) struct Face {
 pub(crate) struct After {
     pub(crate) id: String,
     pub(crate) state: State,
+    pub(crate) boot_mode: String,
     /// What a stopped one holds on disk.
     holds: u64,
     /// Volumes that stay without it.
@@ -103,10 +105,11 @@ pub(crate) fn run(
     bases: &mut Bases,
     mut face: Face,
 ) -> Result<(Ended, After), Failure> {
-    let Prepared { machine, disks, control, console_log } = match prepare(&held, boot, bases, &mut face) {
-        Ok(prepared) => prepared,
-        Err(failure) => return Err(give_up(held, failure)),
-    };
+    let Prepared { machine, disks, dialer, control, console_log } =
+        match prepare(&held, boot, bases, &mut face) {
+            Ok(prepared) => prepared,
+            Err(failure) => return Err(give_up(held, failure)),
+        };
     let setup = Setup {
         signals: face.signals,
         input: face.input,
@@ -117,6 +120,7 @@ pub(crate) fn run(
         stop_timeout: Duration::from_secs(held.record().own.stop_timeout),
         instance: held,
         control,
+        dialer,
         console_log,
         holds: disks.nameless.clone(),
         parent: face.parent,
@@ -134,6 +138,7 @@ pub(crate) fn run(
 struct Prepared {
     machine: Machine,
     disks: Disks,
+    dialer: Option<Dialer>,
     control: UnixListener,
     console_log: ConsoleLog,
 }
@@ -143,12 +148,13 @@ fn prepare(held: &Held, boot: Boot, bases: &mut Bases, face: &mut Face) -> Resul
     let disks = disks::open(held, bases)?;
     fault::point("run-disks");
     let record = held.record();
+    let nic = network::open(record, Vec::new())?;
     let spec = Spec {
         identity: identity(record)?,
         cpus: record.cpu_options.core_count.saturating_mul(record.cpu_options.threads_per_core),
         memory: record.own.memory_mib << 20,
         disks: disks.all.clone(),
-        network: None,
+        network: nic.as_ref().map(|nic| nic.card.clone()),
         boot,
         trace: face.trace.take().map(Arc::new),
         // Who waits for something is better served by the first fault than by a guest that starts over.
@@ -160,7 +166,7 @@ fn prepare(held: &Held, boot: Boot, bases: &mut Bases, face: &mut Face) -> Resul
     fault::point("run-socket");
     let console_log = ConsoleLog::create(held.folder())
         .map_err(|cause| io_failure("write the instance's console log", &cause))?;
-    Ok(Prepared { machine, disks, control, console_log })
+    Ok(Prepared { machine, disks, dialer: nic.map(|nic| nic.dialer), control, console_log })
 }
 
 fn identity(record: &InstanceRecord) -> Result<Identity, Failure> {
@@ -198,14 +204,15 @@ fn dispose(mut held: Held, ended: &Ended) -> Result<After, CatalogError> {
         || own.remove
         || (by_guest && own.shutdown_behavior == Behavior::Terminate);
     let leaves_nothing = own.remove && own.foreground;
-    let id = held.record().instance_id.clone();
+    let (id, boot_mode) =
+        (held.record().instance_id.clone(), held.record().current_instance_boot_mode.clone());
     let reason = reason(ended, by_guest);
     if !goes {
         held.enter(State::Stopped, Some(reason))?;
-        return Ok(After { id, state: State::Stopped, holds: held.holds(), kept: Vec::new() });
+        return Ok(After { id, state: State::Stopped, boot_mode, holds: held.holds(), kept: Vec::new() });
     }
     let terminated = if leaves_nothing { held.remove()? } else { held.terminate(reason)? };
-    Ok(After { id, state: State::Terminated, holds: 0, kept: terminated.kept })
+    Ok(After { id, state: State::Terminated, boot_mode, holds: 0, kept: terminated.kept })
 }
 
 fn reason(ended: &Ended, by_guest: bool) -> StateReason {

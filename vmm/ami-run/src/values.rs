@@ -1,8 +1,9 @@
 //! Values of options: from what was typed to a type that needs no second look.
 
-use ami_run_catalog::{Behavior, State};
+use ami_run_catalog::{Behavior, Network, State};
 use ami_run_image::{ImageBootMode, is_snapshot_id};
 use ami_run_models::trace::Kinds;
+use ami_run_network::{Forward, NoForward};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,12 +26,20 @@ pub(crate) struct TraceTo {
     pub(crate) file: PathBuf,
 }
 
-/// `--wait-for console:REGEX`
+/// `--wait-for`
 #[derive(Clone, Debug)]
-pub(crate) struct Pattern {
+pub(crate) struct Awaited {
     /// As it was typed.
     pub(crate) text: String,
-    pub(crate) regex: regex::bytes::Regex,
+    pub(crate) sign: Sign,
+}
+
+/// By what it is seen.
+#[derive(Clone, Debug)]
+pub(crate) enum Sign {
+    Console(regex::bytes::Regex),
+    /// An SSH server's answer.
+    Ssh,
 }
 
 /// `--escape KEY`: a control character.
@@ -190,18 +199,43 @@ fn named_file<'a>(text: &'a str, form: &str) -> Result<(&'a str, PathBuf), Strin
     }
 }
 
-pub(crate) fn pattern(text: &str) -> Result<Pattern, String> {
-    let Some(expression) = text.strip_prefix("console:") else {
-        return Err(
-            "only the console can be waited for: give console:REGEX, such as console:login:".to_owned()
-        );
+/// What a network card is connected to. Ports of the user network are given by themselves.
+pub(crate) fn network(text: &str) -> Result<Network, String> {
+    /// Of a network interface's name, in bytes (IFNAMSIZ without its end).
+    const LONGEST: usize = 15;
+    match (text, text.strip_prefix("tap=")) {
+        ("user", _) => Ok(Network::default()),
+        ("none", _) => Ok(Network::None),
+        (_, Some(name)) if (1..=LONGEST).contains(&name.len()) && !name.contains(['/', ' ']) => {
+            Ok(Network::Tap { name: name.to_owned() })
+        }
+        (_, Some(_)) => Err("give tap= and the name of an interface, 1 to 15 characters".to_owned()),
+        _ => Err("give user, tap=NAME or none".to_owned()),
+    }
+}
+
+pub(crate) fn forward(text: &str) -> Result<Forward, String> {
+    text.parse().map_err(|cause: NoForward| cause.to_string())
+}
+
+pub(crate) fn awaited(text: &str) -> Result<Awaited, String> {
+    const LOGIN: &str = "login: ?$";
+    // cloud-init's final_message, as it is by default in all of its versions.
+    const CLOUD_INIT: &str = r"Cloud-init v\. \S+ finished at ";
+    let expression = match text {
+        "ssh" => return Ok(Awaited { text: text.to_owned(), sign: Sign::Ssh }),
+        "login" => LOGIN,
+        "cloud-init" => CLOUD_INIT,
+        _ => text.strip_prefix("console:").ok_or_else(|| {
+            "give console:REGEX, such as console:login:, or login, ssh or cloud-init".to_owned()
+        })?,
     };
     if expression.is_empty() {
         return Err("an empty pattern is always seen: give console:REGEX".to_owned());
     }
     let built = regex::bytes::RegexBuilder::new(expression).multi_line(true).crlf(true).build();
     match built {
-        Ok(regex) => Ok(Pattern { text: text.to_owned(), regex }),
+        Ok(regex) => Ok(Awaited { text: text.to_owned(), sign: Sign::Console(regex) }),
         Err(cause) => Err(cause.to_string()),
     }
 }
@@ -303,11 +337,32 @@ mod tests {
     }
 
     #[test]
-    fn patterns_match_lines_that_end_in_any_way() {
-        let prompt = pattern("console:^login: $").unwrap();
-        assert!(prompt.regex.is_match(b"Debian\r\nlogin: \r\n"));
-        for bad in ["login:", "console:", "console:(", "ssh"] {
-            assert!(pattern(bad).is_err(), "{bad}");
+    fn networks_are_named() {
+        assert_eq!(network("none"), Ok(Network::None));
+        assert_eq!(network("tap=tap0"), Ok(Network::Tap { name: "tap0".to_owned() }));
+        for bad in ["", "bridge", "tap", "tap=", "tap=a/b", "tap=0123456789abcdef"] {
+            assert!(network(bad).is_err(), "{bad}");
+        }
+        assert!(forward("22").unwrap_err().contains("2222:22"));
+    }
+
+    #[test]
+    fn what_is_waited_for_on_the_console_is_found_in_lines_that_end_in_any_way() {
+        let is_seen = |text: &str, console: &[u8]| match awaited(text).unwrap().sign {
+            Sign::Console(regex) => regex.is_match(console),
+            Sign::Ssh => false,
+        };
+        assert!(is_seen("console:^login: $", b"Debian\r\nlogin: \r\n"));
+        assert!(is_seen("login", b"\r\nip-172-31-16-4 login: "));
+        assert!(!is_seen("login", b"Last login: Sun Nov 22 01:00:00 UTC 2026 on ttyS0\r\n"));
+        let finished =
+            b"[   30.5] cloud-init[614]: Cloud-init v. 22.4.2 finished at Sun, 22 Nov 2026 00:00:00 +0000.";
+        assert!(
+            is_seen("cloud-init", finished) && !is_seen("cloud-init", b"Cloud-init v. 22.4.2 running 'init'")
+        );
+        assert!(matches!(awaited("ssh").unwrap().sign, Sign::Ssh));
+        for bad in ["login:", "console:", "console:(", "console", "SSH", ""] {
+            assert!(awaited(bad).is_err(), "{bad}");
         }
     }
 

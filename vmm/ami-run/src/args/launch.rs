@@ -3,9 +3,10 @@
 use super::{Output, commands};
 use crate::exit;
 use crate::report::Wanted;
-use crate::values::{self, EscapeKey, Pattern, SnapshotFile, TraceTo};
-use ami_run_catalog::Behavior;
+use crate::values::{self, Awaited, EscapeKey, SnapshotFile, TraceTo};
+use ami_run_catalog::{Behavior, Network};
 use ami_run_image::{ImageBootMode, Interface};
+use ami_run_network::Forward;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -153,6 +154,26 @@ pub(crate) struct Launch {
     #[arg(long, help_heading = "Machine")]
     pub(crate) force: bool,
 
+    /// What its network card is connected to: user, tap=NAME or none
+    ///
+    /// user is a subnet of the guest's own, as a VPC looks: it reaches what this computer reaches, by its name servers, and
+    /// needs no right and no set-up. tap=NAME is an interface that is there (`ip tuntap add NAME mode tap user $USER`);
+    /// the metadata service answers there, too, all else is up to it.
+    #[arg(long, value_name = "NETWORK", value_parser = values::network, default_value = "user")]
+    #[arg(help_heading = "Network")]
+    pub(crate) net: Network,
+
+    /// Let a port of this computer lead to one of the guest (repeatable): 2222:22, 0.0.0.0:80:8080, 5353:53/udp
+    ///
+    /// It listens on the loopback address unless another is given.
+    #[arg(short = 'p', long = "publish", value_name = "[ADDR:]HOST:GUEST[/udp]", value_parser = values::forward)]
+    #[arg(help_heading = "Network")]
+    pub(crate) forwards: Vec<Forward>,
+
+    /// Let the guest reach this computer's own loopback services, at its router's address
+    #[arg(long, help_heading = "Network")]
+    pub(crate) host_loopback: bool,
+
     /// Let the instance run by itself, and print its id when its machine runs
     #[arg(short = 'd', long, help_heading = "Instance")]
     pub(crate) detach: bool,
@@ -192,13 +213,14 @@ pub(crate) struct Launch {
     #[arg(help_heading = "Console")]
     pub(crate) escape: EscapeKey,
 
-    /// Run until the console shows this, then power off and exit 0 (repeatable: all must be seen)
+    /// Run until this is seen, then power off and exit 0 (repeatable: all must be): console:REGEX, login, ssh, cloud-init
     ///
-    /// A regular expression over the last 64 KiB of the console, without escape sequences; ^ and $ match at lines. With
-    /// -d the machine runs on.
-    #[arg(long = "wait-for", value_name = "console:REGEX", value_parser = values::pattern)]
+    /// console:REGEX is a regular expression over the last 64 KiB of the console, without escape sequences; ^ and $ match
+    /// at lines. login is the console's prompt for a login, cloud-init what cloud-init says there when it has finished. ssh
+    /// is an SSH server's answer at the guest's port 22. With -d the machine runs on.
+    #[arg(long = "wait-for", value_name = "WHAT", value_parser = values::awaited)]
     #[arg(help_heading = "Ending")]
-    pub(crate) wait_for: Vec<Pattern>,
+    pub(crate) wait_for: Vec<Awaited>,
 
     /// End the guest after this time (90, 90s, 5m) and exit 5
     ///
@@ -258,7 +280,7 @@ impl Launch {
     }
 
     pub(crate) fn wanted(&self) -> Wanted<'_> {
-        Wanted { timeout: self.timeout, console_log: self.console_log.as_deref(), patterns: &self.wait_for }
+        Wanted { timeout: self.timeout, console_log: self.console_log.as_deref(), awaited: &self.wait_for }
     }
 }
 

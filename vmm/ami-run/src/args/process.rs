@@ -1,7 +1,7 @@
 //! The process of a detached instance: started by commands, not by people, so no help lists it.
 
 use crate::report::Wanted;
-use crate::values::{self, Pattern, TraceTo};
+use crate::values::{self, Awaited, TraceTo};
 use clap::Parser;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,8 +21,8 @@ pub(crate) struct Process {
     pub(crate) force: bool,
 
     /// As of a launch
-    #[arg(long = "wait-for", value_parser = values::pattern)]
-    pub(crate) wait_for: Vec<Pattern>,
+    #[arg(long = "wait-for", value_parser = values::awaited)]
+    pub(crate) wait_for: Vec<Awaited>,
 
     /// As of a launch
     #[arg(long, value_parser = values::timeout)]
@@ -39,6 +39,6 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn wanted(&self) -> Wanted<'_> {
-        Wanted { timeout: self.timeout, console_log: self.console_log.as_deref(), patterns: &self.wait_for }
+        Wanted { timeout: self.timeout, console_log: self.console_log.as_deref(), awaited: &self.wait_for }
     }
 }

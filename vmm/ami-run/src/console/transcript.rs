@@ -1,7 +1,7 @@
 //! What the guest's console said, as plain text: its last 64 KiB, and what was waited for in it.
 
 use super::plain::Plain;
-use crate::values::Pattern;
+use crate::values::{Awaited, Sign};
 use std::time::{Duration, Instant};
 
 /// What a pattern can look back on.
@@ -14,7 +14,7 @@ const MAX_LINE: usize = 200;
 /// One thing that was waited for.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    pub(crate) pattern: Pattern,
+    pub(crate) awaited: Awaited,
     pub(crate) at: Option<Instant>,
 }
 
@@ -30,8 +30,8 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
-    pub(crate) fn new(patterns: Vec<Pattern>) -> Transcript {
-        let waited = patterns.into_iter().map(|pattern| Seen { pattern, at: None }).collect();
+    pub(crate) fn new(awaited: Vec<Awaited>) -> Transcript {
+        let waited = awaited.into_iter().map(|awaited| Seen { awaited, at: None }).collect();
         Transcript { plain: Plain::default(), text: Vec::new(), waited, due: None, last_look: None }
     }
 
@@ -60,14 +60,12 @@ impl Transcript {
         self.due = None;
         self.last_look = Some(now);
         let text = &self.text;
-        let missing = self.waited.iter_mut().filter(|one| one.at.is_none());
-        let found = missing.filter(|one| one.pattern.regex.is_match(text));
-        found
-            .map(|one| {
-                one.at = Some(now);
-                one.pattern.text.clone()
-            })
-            .collect()
+        see(&mut self.waited, now, |sign| matches!(sign, Sign::Console(regex) if regex.is_match(text)))
+    }
+
+    /// An SSH server answers; returns what was waited for by that.
+    pub(crate) fn ssh_answers(&mut self, now: Instant) -> Vec<String> {
+        see(&mut self.waited, now, |sign| matches!(sign, Sign::Ssh))
     }
 
     /// Whether anything is waited for.
@@ -102,13 +100,25 @@ impl Transcript {
     }
 }
 
+/// Marks what has not been seen yet and is now; returns what that is.
+fn see(waited: &mut [Seen], now: Instant, is_seen: impl Fn(&Sign) -> bool) -> Vec<String> {
+    let missing = waited.iter_mut().filter(|one| one.at.is_none());
+    let found = missing.filter(|one| is_seen(&one.awaited.sign));
+    found
+        .map(|one| {
+            one.at = Some(now);
+            one.awaited.text.clone()
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::values::pattern;
+    use crate::values::awaited;
 
-    fn transcript(patterns: &[&str]) -> Transcript {
-        Transcript::new(patterns.iter().map(|text| pattern(text).unwrap()).collect())
+    fn transcript(wanted: &[&str]) -> Transcript {
+        Transcript::new(wanted.iter().map(|text| awaited(text).unwrap()).collect())
     }
 
     #[test]

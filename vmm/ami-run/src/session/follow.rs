@@ -3,7 +3,7 @@
 use super::course::{Cause, Course, Order};
 use super::panic_line::PanicLine;
 use super::server::Server;
-use super::{Asked, Setup, signals};
+use super::{Asked, Setup, Stages, signals};
 use crate::console::{Command, Screen, terminal};
 use crate::parent::Message;
 use crate::state::catalog_failure;
@@ -45,6 +45,7 @@ pub(super) struct Session {
     /// What a verb asked for, which is what becomes of the instance.
     pub(super) asked: Option<Asked>,
     panic_line: PanicLine,
+    pub(super) stages: Stages,
 }
 
 /// What is waited for: descriptors, what they are about, and what is to happen to them.
@@ -70,6 +71,7 @@ impl Session {
             course,
             asked: None,
             panic_line,
+            stages: Stages::default(),
         }
     }
 
@@ -186,6 +188,7 @@ impl Session {
         if std::mem::replace(&mut self.is_running, true) {
             return;
         }
+        self.stages.running = Some(Instant::now());
         let instance = &mut self.setup.instance;
         // It may have been told to terminate meanwhile.
         if instance.record().state == State::Pending
@@ -312,6 +315,7 @@ impl Session {
         if bytes.is_empty() {
             return;
         }
+        self.stages.output.get_or_insert(now);
         if let Some(screen) = &mut self.setup.screen {
             screen.lost(lost);
             screen.show(&bytes);

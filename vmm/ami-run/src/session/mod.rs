@@ -14,6 +14,7 @@ use crate::console::{ConsoleLog, Input, Screen, Transcript};
 use crate::parent::Parent;
 use ami_run_catalog::Held;
 use ami_run_machine::{Exit, Machine, MachineError};
+use ami_run_network::Dialer;
 use ami_run_storage::Volume;
 use follow::Session;
 use server::Server;
@@ -44,6 +45,8 @@ pub(crate) struct Setup {
     pub(crate) instance: Held,
     /// Where verbs ask.
     pub(crate) control: UnixListener,
+    /// Into the guest's network, if it has one.
+    pub(crate) dialer: Option<Dialer>,
     pub(crate) console_log: ConsoleLog,
     /// Volumes in files without names.
     pub(crate) holds: Vec<Volume>,
@@ -68,6 +71,17 @@ pub(crate) enum Last {
     Stuck,
 }
 
+/// When each stage of a run was reached, if it was.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stages {
+    /// The vCPUs have begun.
+    pub(crate) running: Option<Instant>,
+    /// The console said something.
+    pub(crate) output: Option<Instant>,
+    /// An SSH server answered.
+    pub(crate) ssh: Option<Instant>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) last: Last,
@@ -77,6 +91,7 @@ pub(crate) struct Ended {
     pub(crate) asked: Option<Asked>,
     pub(crate) started: Instant,
     pub(crate) seconds: f64,
+    pub(crate) stages: Stages,
     pub(crate) transcript: Transcript,
     /// By what words the guest's kernel gave up, if it did.
     pub(crate) panic: Option<String>,
@@ -89,7 +104,7 @@ pub(crate) fn run(machine: Machine, setup: Setup) -> io::Result<(Ended, Held)> {
     let started = Instant::now();
     let event = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map(Arc::new);
     let (runs, ended) = (event()?, event()?);
-    let server = Server::new(setup.control.try_clone()?);
+    let server = Server::new(setup.control.try_clone()?, setup.dialer.clone());
     let session = Session::new(machine.handle(), [Arc::clone(&runs), Arc::clone(&ended)], setup, server);
     let thread = start(machine, runs, ended)?;
     let mut session = session.follow().map_err(|cause| io::Error::other(cause.to_string()))?;
@@ -104,9 +119,18 @@ pub(crate) fn run(machine: Machine, setup: Setup) -> io::Result<(Ended, Held)> {
     session.server.finish(within);
     let last = if session.is_ended() { join(thread) } else { Last::Stuck };
     let panic = session.panic();
-    let Session { setup, server, asked, .. } = session;
-    let ended =
-        Ended { last, cause, asked, started, seconds, transcript: setup.transcript, panic, _server: server };
+    let Session { setup, server, asked, stages, .. } = session;
+    let ended = Ended {
+        last,
+        cause,
+        asked,
+        started,
+        seconds,
+        stages,
+        transcript: setup.transcript,
+        panic,
+        _server: server,
+    };
     Ok((ended, setup.instance))
 }
 

@@ -5,6 +5,7 @@
 
 use crate::console::Screen;
 use ami_run_catalog::control::{Action, BACKLOG, Line, Outcome, answer_line, parse_request};
+use ami_run_network::Dialer;
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use std::collections::{BTreeMap, VecDeque};
@@ -28,6 +29,8 @@ const REST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Server {
     listener: UnixListener,
+    /// Into the guest's network, if it has one.
+    dialer: Option<Dialer>,
     /// By descriptor: one that is gone keeps its own until the event loop has let go of it.
     clients: BTreeMap<RawFd, Client>,
     /// Until when nobody is accepted.
@@ -59,8 +62,15 @@ enum Phase {
 }
 
 impl Server {
-    pub(super) fn new(listener: UnixListener) -> Server {
-        Server { listener, clients: BTreeMap::new(), rests: None, recent: VecDeque::new(), typed: Vec::new() }
+    pub(super) fn new(listener: UnixListener, dialer: Option<Dialer>) -> Server {
+        Server {
+            listener,
+            dialer,
+            clients: BTreeMap::new(),
+            rests: None,
+            recent: VecDeque::new(),
+            typed: Vec::new(),
+        }
     }
 
     pub(super) fn listener(&self) -> RawFd {
@@ -170,6 +180,10 @@ impl Server {
                             self.attach(fd, &typed);
                             return None;
                         }
+                        Ok(Action::Connect { port }) => {
+                            self.connect(fd, port);
+                            return None;
+                        }
                         other => other,
                     },
                     Err(_) => Err(Outcome::error(
@@ -207,6 +221,22 @@ impl Server {
             }
             _ => client.phase = Phase::Gone,
         }
+    }
+
+    /// Gives a client's connection to the guest's network, to lead to this port.
+    fn connect(&mut self, fd: RawFd, port: u16) {
+        let Some(client) = self.clients.get_mut(&fd) else { return };
+        let Some(dialer) = &self.dialer else {
+            return client.answer(Outcome::error("UnsupportedOperation", "The instance has no network."));
+        };
+        client.answer(Outcome::Done(true));
+        if !client.is_gone() {
+            let given = client.stream.try_clone().and_then(|stream| dialer.dial(stream.into(), port));
+            if let Err(cause) = given {
+                log::warn!("a connection to the guest's port {port} cannot be made: {cause}");
+            }
+        }
+        client.phase = Phase::Gone;
     }
 
     /// What became of what a client asked for.

@@ -17,7 +17,7 @@ struct Bed {
 impl Bed {
     fn new() -> Bed {
         let folder = tempfile::tempdir().unwrap();
-        Bed { server: Server::new(listen(folder.path()).unwrap()), folder }
+        Bed { server: Server::new(listen(folder.path()).unwrap(), None), folder }
     }
 
     fn connect(&self) -> UnixStream {
