@@ -21,7 +21,7 @@ fn log_in(launch: &mut Launch) -> String {
     boot
 }
 
-fn has(text: &str, parts: &[&str]) {
+pub(crate) fn has(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "no {part} in:\n{text}");
     }
