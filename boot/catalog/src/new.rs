@@ -10,6 +10,7 @@ use crate::{ids, time};
 use ami_run_image::Tag;
 use serde_json::Map;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 /// Where instances are that nobody has placed.
 pub const DEFAULT_ZONE: &str = "us-east-1a";
@@ -52,6 +53,8 @@ pub struct NewInstance {
     pub user_data: Option<String>,
     /// The name of its key pair, and the public half.
     pub key: Option<(String, String)>,
+    /// The file of the public half, if it is not the instance's own.
+    pub key_file: Option<PathBuf>,
     /// Who logs in by SSH.
     pub user: Option<String>,
     pub iam_credentials: Option<String>,
@@ -136,6 +139,7 @@ pub(crate) fn record(new: NewInstance, id: &str, address: Ipv4Addr) -> Result<In
             network: new.network,
             user_data: new.user_data,
             public_key: new.key.map(|(_, openssh)| openssh),
+            key_file: new.key_file,
             user: new.user,
             iam_credentials: new.iam_credentials,
         },

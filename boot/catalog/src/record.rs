@@ -171,6 +171,10 @@ pub struct Launch {
     /// The public half of its key pair: `ssh-ed25519 AAAA… name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
+    /// The file that `--ssh-key` named, if the key is not the instance's own: the private half lies beside it, or an
+    /// agent has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
     /// Who logs in by SSH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,

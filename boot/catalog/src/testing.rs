@@ -53,6 +53,7 @@ pub(crate) fn new_instance(catalog: &Catalog) -> NewInstance {
         metadata_options: MetadataOptions::default(),
         user_data: None,
         key: None,
+        key_file: None,
         user: None,
         iam_credentials: None,
     }

@@ -49,6 +49,7 @@ pub(crate) fn instance(args: &Launch, plan: &Plan, reservation: &Reservation, in
         metadata_options: MetadataOptions::default(),
         user_data: None,
         key: None,
+        key_file: None,
         user: None,
         iam_credentials: None,
     }

@@ -35,6 +35,7 @@ mod session;
 mod snapshots;
 mod socket;
 mod source;
+mod ssh;
 mod state;
 mod ui;
 mod values;
