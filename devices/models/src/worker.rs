@@ -1,4 +1,4 @@
-//! The thread of a queue: it exists while the queue is in use, and sleeps until somebody rings for it or something
+//! The thread of a device's queues: it exists while they are in use, and sleeps until somebody rings for it or something
 //! that it began is done.
 //!
 //! Before it stands at the gate, or ends, it begins nothing new and finishes what it has begun.
@@ -9,8 +9,8 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// What a queue's thread works on.
-pub(crate) trait Work: Send {
+/// What such a thread works on.
+pub trait Work: Send {
     /// Does what there is to do now, at most one queue's length of it, and never waits; begins something new only
     /// with `take`. True: there may be more to do at once.
     fn serve(&mut self, take: bool) -> bool;
@@ -32,7 +32,7 @@ impl Worker {
     pub(crate) fn start(
         name: String,
         bell: Arc<Bell>,
-        work: impl Work + 'static,
+        work: Box<dyn Work>,
         gate: &Arc<Gate>,
     ) -> io::Result<Worker> {
         let rung = Arc::clone(&bell);
@@ -58,7 +58,7 @@ impl Drop for Worker {
     }
 }
 
-fn run(mut work: impl Work, bell: &Bell, pass: &Pass) {
+fn run(mut work: Box<dyn Work>, bell: &Bell, pass: &Pass) {
     loop {
         let take = pass.is_good();
         if !take && work.is_idle() {

@@ -2,7 +2,7 @@
 //! tables are told of them, come from the same lines.
 
 use crate::kvm::{OWN_PAGES, Vm};
-use crate::{Boot, MachineError, Spec, disks};
+use crate::{Boot, MachineError, Network, Spec, disks};
 use ami_run_firmware::board::{Board, PciAddress, PciFunction, PciKind, Power, SerialPort};
 use ami_run_memory::{Memory, Range};
 use ami_run_models::bus::{Bus, Device};
@@ -15,7 +15,7 @@ use ami_run_models::pci::{Address, Function, HostBridge, IsaBridge, PowerManagem
 use ami_run_models::ports::{DebugPort, DebugText, FastA20, KeyboardReset};
 use ami_run_models::power::PowerBlock;
 use ami_run_models::serial::Port;
-use ami_run_models::virtio::{Rng, Transport};
+use ami_run_models::virtio::{Net, Rng, Transport};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ const COM1: SerialPort = SerialPort { port: 0x3f8, irq: 4 };
 const FW_CFG_PORT: u16 = 0x510;
 /// EC2 has no such device; it stands beside the bridges, where no volume would.
 const RNG: PciAddress = PciAddress { slot: 1, function: 2 };
+/// As on EC2: between the root volume and the others.
+const NETWORK: PciAddress = PciAddress { slot: 5, function: 0 };
 
 /// The ranges of RAM for so many bytes.
 pub(crate) fn ram(bytes: u64) -> Vec<Range> {
@@ -113,6 +115,12 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
     let rng = Transport::new("rng", RNG.slot, Box::new(Rng), wiring.clone())
         .map_err(|cause| MachineError::Call { what: "making the random number device", cause })?;
     list.pci(RNG.slot, RNG.function, PciKind::Other, rng);
+    if let Some(Network { mac, link }) = &spec.network {
+        let net = Net::new(*mac, Arc::clone(link))
+            .and_then(|net| Transport::new("net", NETWORK.slot, Box::new(net), wiring.clone()))
+            .map_err(|cause| MachineError::Call { what: "making the network card", cause })?;
+        list.pci(NETWORK.slot, NETWORK.function, PciKind::Other, net);
+    }
     let slots = disks::slots(&spec.disks).unwrap_or_default();
     for (number, (slot, disk)) in slots.into_iter().zip(&spec.disks).enumerate() {
         let (kind, function) = disks::function(number, slot, disk, wiring.clone())

@@ -219,7 +219,7 @@ impl Live {
         let (counters, write_through) = (Arc::clone(counters), Arc::clone(write_through));
         let server = Server::new(id, memory.clone(), volume.clone(), counters, write_through);
         let (name, kick) = (format!("{}-q{id}", shared.name), Arc::clone(&queue.kick));
-        let work = QueueWork::new(Arc::clone(&queue), server);
+        let work = Box::new(QueueWork::new(Arc::clone(&queue), server));
         let worker = Worker::start(name, kick, work, &shared.gate);
         let worker = worker.map_err(|cause| shared.failed("thread", &cause))?;
         self.workers.insert(id, worker);

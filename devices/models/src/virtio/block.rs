@@ -1,6 +1,6 @@
 //! virtio-blk (virtio 1.2, section 5.2): a volume as a disk of 512-byte sectors.
 
-use super::{Broken, Chain, Handler, Kind, Used};
+use super::{Broken, Chain, Handler, Kind, LiveQueue, Requests, Used, Work};
 use crate::disk::{Queue, Volume};
 use crate::irq::Bell;
 use ami_run_memory::Buffers;
@@ -48,6 +48,18 @@ impl Block {
         bytes.iter_mut().zip(id.bytes()).for_each(|(to, from)| *to = from);
         Block { volume, id: bytes }
     }
+
+    /// The side of it that works.
+    #[must_use]
+    pub fn handler(&self) -> Box<dyn Handler> {
+        Box::new(Server {
+            queue: self.volume.queue(),
+            id: self.id,
+            open: Slab::new(),
+            batch: Vec::new(),
+            done: Vec::new(),
+        })
+    }
 }
 
 impl Kind for Block {
@@ -82,14 +94,9 @@ impl Kind for Block {
         config
     }
 
-    fn handler(&self, _: usize) -> Box<dyn Handler> {
-        Box::new(Server {
-            queue: self.volume.queue(),
-            id: self.id,
-            open: Slab::new(),
-            batch: Vec::new(),
-            done: Vec::new(),
-        })
+    fn work(&self, mut queues: Vec<Option<LiveQueue>>, _: u64) -> Option<Box<dyn Work>> {
+        let queue = queues.pop().flatten()?;
+        Some(Box::new(Requests::new(queue, self.handler())))
     }
 }
 
@@ -148,7 +155,7 @@ fn finish(head: u16, to: &Buffers, status: u8, written: u32) -> Result<Used, Bro
 }
 
 /// What a request comes to.
-enum Work {
+enum Step {
     Submit(Request, u32),
     Answer(u8, u32),
 }
@@ -159,15 +166,15 @@ impl Server {
         let status = chain.writable.split_off(data_in);
         let data_out = chain.readable.split_off(HEADER);
         let mut header = [0; 16];
-        let work = match chain.readable.get(0, &mut header) {
+        let step = match chain.readable.get(0, &mut header) {
             Ok(()) if !status.is_empty() => self.decode(header, data_out, chain.writable),
-            _ => Work::Answer(IO_ERROR, 0),
+            _ => Step::Answer(IO_ERROR, 0),
         };
-        match work {
-            Work::Answer(answer, written) => {
+        match step {
+            Step::Answer(answer, written) => {
                 used.push(finish(chain.head, &status, answer, written)?);
             }
-            Work::Submit(mut request, written) => {
+            Step::Submit(mut request, written) => {
                 let place = self.open.insert(Open { head: chain.head, status, written });
                 request.id = u32::try_from(place).unwrap_or(u32::MAX);
                 self.batch.push(request);
@@ -176,40 +183,40 @@ impl Server {
         Ok(())
     }
 
-    fn decode(&self, header: [u8; 16], data_out: Buffers, data_in: Buffers) -> Work {
+    fn decode(&self, header: [u8; 16], data_out: Buffers, data_in: Buffers) -> Step {
         let [k0, k1, k2, k3, _, _, _, _, sector @ ..] = header;
         let kind = u32::from_le_bytes([k0, k1, k2, k3]);
         let Some(offset) = u64::from_le_bytes(sector).checked_mul(SECTOR) else {
-            return Work::Answer(IO_ERROR, 0);
+            return Step::Answer(IO_ERROR, 0);
         };
         let plain = |op, len, buffers| Request { id: 0, op, offset, len, durable: false, buffers };
         match kind {
             IN => transfer(plain(Op::Read, data_in.len(), Some(data_in)), true),
             OUT => transfer(plain(Op::Write, data_out.len(), Some(data_out)), false),
-            REQUEST_FLUSH => Work::Submit(Request { offset: 0, ..plain(Op::Flush, 0, None) }, 0),
+            REQUEST_FLUSH => Step::Submit(Request { offset: 0, ..plain(Op::Flush, 0, None) }, 0),
             GET_ID => match data_in.put(0, &self.id) {
-                Ok(()) => Work::Answer(OK, 20),
-                Err(_) => Work::Answer(IO_ERROR, 0),
+                Ok(()) => Step::Answer(OK, 20),
+                Err(_) => Step::Answer(IO_ERROR, 0),
             },
             REQUEST_DISCARD | REQUEST_WRITE_ZEROES => range(kind, &data_out),
-            _ => Work::Answer(UNSUPPORTED, 0),
+            _ => Step::Answer(UNSUPPORTED, 0),
         }
     }
 }
 
-fn transfer(request: Request, reads: bool) -> Work {
+fn transfer(request: Request, reads: bool) -> Step {
     if request.len == 0 || !request.len.is_multiple_of(SECTOR) {
-        return Work::Answer(IO_ERROR, 0);
+        return Step::Answer(IO_ERROR, 0);
     }
     let written = if reads { u32::try_from(request.len).unwrap_or(u32::MAX) } else { 0 };
-    Work::Submit(request, written)
+    Step::Submit(request, written)
 }
 
 /// Discard and write-zeroes: exactly one segment {sector u64, count u32, flags u32} (5.2.6).
-fn range(kind: u32, data: &Buffers) -> Work {
+fn range(kind: u32, data: &Buffers) -> Step {
     let mut segment = [0; 16];
     if data.len() != 16 || data.get(0, &mut segment).is_err() {
-        return Work::Answer(IO_ERROR, 0);
+        return Step::Answer(IO_ERROR, 0);
     }
     let [s0, s1, s2, s3, s4, s5, s6, s7, n0, n1, n2, n3, flags @ ..] = segment;
     let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
@@ -218,13 +225,13 @@ fn range(kind: u32, data: &Buffers) -> Work {
     let op = match (kind, flags) {
         (REQUEST_DISCARD, 0) => Op::Discard,
         (REQUEST_WRITE_ZEROES, 0 | 1) => Op::WriteZeroes { unmap: flags == 1 },
-        _ => return Work::Answer(UNSUPPORTED, 0),
+        _ => return Step::Answer(UNSUPPORTED, 0),
     };
     let (Some(offset), Some(len)) = (sector.checked_mul(SECTOR), u64::from(count).checked_mul(SECTOR)) else {
-        return Work::Answer(IO_ERROR, 0);
+        return Step::Answer(IO_ERROR, 0);
     };
     if count > MAX_RANGE {
-        return Work::Answer(IO_ERROR, 0);
+        return Step::Answer(IO_ERROR, 0);
     }
-    Work::Submit(Request { id: 0, op, offset, len, durable: false, buffers: None }, 0)
+    Step::Submit(Request { id: 0, op, offset, len, durable: false, buffers: None }, 0)
 }

@@ -1,16 +1,18 @@
 //! Virtio 1.2 devices over PCI, modern only.
 //!
-//! [`Transport`] is the PCI function and its registers; a [`Kind`] is what sits behind it (a disk, random numbers); each queue
-//! is served by a thread of its own that exists only while the driver uses the device. Left out: legacy and
+//! [`Transport`] is the PCI function and its registers; a [`Kind`] is what sits behind it (a disk, a network, random
+//! numbers); its queues are served by a thread that exists only while the driver uses the device. Left out: legacy and
 //! transitional interfaces, packed rings, in-order use, notification data, queue reset, shared memory.
 
 mod block;
 mod chain;
+mod net;
+mod notifier;
 mod registers;
+mod requests;
 mod ring;
 mod rng;
 mod transport;
-mod worker;
 
 #[cfg(test)]
 mod block_test;
@@ -25,8 +27,11 @@ mod rng_test;
 #[cfg(test)]
 mod transport_test;
 
+pub use crate::worker::Work;
 pub use block::Block;
 pub use chain::Chain;
+pub use net::Net;
+pub use requests::Requests;
 pub use ring::{Ring, Setup};
 pub use rng::Rng;
 pub use transport::Transport;
@@ -50,8 +55,40 @@ pub trait Kind: Send + Sync + fmt::Debug {
     fn queues(&self) -> &[u16];
     /// The device-specific configuration.
     fn config(&self) -> Vec<u8>;
-    /// Makes the side of a queue that works; the queue's thread calls it.
-    fn handler(&self, queue: usize) -> Box<dyn Handler>;
+    /// What the device's thread is to work on: the queues in their order, as far as the driver has set them up, with
+    /// the features that it has accepted. None: nothing can come of these. Called by a vCPU: it never waits.
+    fn work(&self, queues: Vec<Option<LiveQueue>>, features: u64) -> Option<Box<dyn Work>>;
+}
+
+/// A queue that the driver has set up, and how the driver hears of it.
+pub struct LiveQueue {
+    pub ring: Ring,
+    /// Interrupts the driver.
+    pub interrupt: Box<dyn Fn() + Send>,
+    /// Called once when the driver has broken the ring. It must not own the device, which waits for this thread when
+    /// it goes.
+    pub broken: Box<dyn Fn(&Broken) + Send>,
+}
+
+impl LiveQueue {
+    /// Gives chains back, all at once, and interrupts the driver if it wants to know.
+    fn give(&mut self, used: &mut Vec<Used>) -> Result<(), Broken> {
+        if self.ring.give(used)? {
+            (self.interrupt)();
+        }
+        Ok(())
+    }
+
+    /// What came of work on the queue, if the driver has not broken it; else the device is told.
+    fn told<T>(&self, result: Result<T, Broken>) -> Option<T> {
+        result.inspect_err(|cause| (self.broken)(cause)).ok()
+    }
+}
+
+impl fmt::Debug for LiveQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveQueue").field("ring", &self.ring).finish_non_exhaustive()
+    }
 }
 
 /// Works on requests of one queue. What answers each at once has only [`Handler::handle`].

@@ -1,11 +1,15 @@
-//! A queue in guest memory with what serves it, in the thread of whoever calls: chains are taken as they come, and
-//! given back as they are finished, in any order.
+//! A queue in guest memory, in the thread of whoever calls: chains are taken as they come, and given back in any order.
+//!
+//! virtio-queue walks the rings. What it lacks is here: chains that come back together are seen together, for a frame
+//! may fill several of them (5.1.6.4.1), and so the interrupt is decided here too.
 
-use super::{Broken, Chain, Handler, Used};
-use crate::irq::Bell;
-use ami_run_memory::{GuestAddress, Memory};
-use std::io;
-use virtio_queue::{Queue, QueueOwnedT, QueueT};
+use super::{Broken, Chain, Used};
+use ami_run_memory::{Gpa, GuestAddress, Memory};
+use std::sync::atomic::{Ordering, fence};
+use virtio_queue::{Error, Queue, QueueOwnedT, QueueT};
+
+/// VIRTQ_AVAIL_F_NO_INTERRUPT (2.7.6).
+const NO_INTERRUPT: u16 = 1;
 
 /// What a driver says of a queue when it starts the device.
 #[derive(Clone, Copy, Debug)]
@@ -23,19 +27,17 @@ pub struct Setup {
 pub struct Ring {
     queue: Queue,
     memory: Memory,
-    handler: Box<dyn Handler>,
-    chains: Vec<Chain>,
-    used: Vec<Used>,
     /// Chains that were taken and not given back. A driver can offer one again and again: no more than the queue's
     /// size are taken.
     open: u16,
-    broken: bool,
+    /// The used index at which the driver's wish for an interrupt was looked at last.
+    told: u16,
 }
 
 impl Ring {
     /// The ring that the driver describes, if all of it lies in guest memory.
     #[must_use]
-    pub fn new(setup: &Setup, memory: Memory, handler: Box<dyn Handler>) -> Option<Ring> {
+    pub fn new(setup: &Setup, memory: Memory) -> Option<Ring> {
         let mut queue = Queue::new(setup.max_size).ok()?;
         queue.try_set_size(setup.size).ok()?;
         queue.try_set_desc_table_address(GuestAddress(setup.descriptors)).ok()?;
@@ -44,80 +46,75 @@ impl Ring {
         queue.set_event_idx(setup.event_index);
         queue.set_ready(true);
         let valid = queue.is_valid(memory.ram());
-        let (chains, used) = (Vec::new(), Vec::new());
-        valid.then_some(Ring { queue, memory, handler, chains, used, open: 0, broken: false })
+        valid.then_some(Ring { queue, memory, open: 0, told: 0 })
     }
 
-    /// Gives back what is finished and, with `take`, begins what is available, as far as there is room; never waits.
-    /// Calls `interrupt` if the driver wants to know. Says whether there may be more to do at once; if not, and
-    /// there is room, the driver will ring its doorbell for the next chain.
-    ///
-    /// Once broken, it only lets what was begun end, and tells nobody.
-    pub fn serve(&mut self, take: bool, interrupt: impl FnOnce()) -> Result<bool, Broken> {
-        if self.broken {
-            self.handler.reap(&mut self.used).unwrap_or_default();
-            self.used.clear();
-            return Ok(false);
-        }
-        let more = self.work(take, interrupt);
-        self.broken = more.is_err();
-        more
+    /// How many chains more can be taken.
+    pub(super) fn room(&self) -> u16 {
+        self.queue.size().saturating_sub(self.open)
     }
 
-    /// Nothing that was begun is unfinished.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.handler.is_idle()
-    }
-
-    /// Sleeps until something that was begun may be finished, or the bell rings; true: it does. Called when
-    /// [`Ring::serve`] has nothing to do.
-    pub fn wait(&mut self, bell: &Bell) -> io::Result<bool> {
-        self.handler.wait(bell)
-    }
-
-    fn work(&mut self, take: bool, interrupt: impl FnOnce()) -> Result<bool, Broken> {
-        let room = if take { self.queue.size().saturating_sub(self.open) } else { 0 };
-        let taken = self.take(room)?;
-        self.handler.reap(&mut self.used)?;
-        let answered = !self.used.is_empty();
-        if answered {
-            self.answer(interrupt)?;
-        }
-        // The driver is asked to ring only when there is nothing else to do, and what it has offered before it could
-        // see that is seen here. Without room its ring would be for nothing: an answer comes first.
-        let idle = !taken && !answered;
-        Ok(if idle && room > 0 { self.queue.enable_notification(self.memory.ram())? } else { !idle })
-    }
-
-    /// Begins at most so many chains. Says whether there was one.
-    fn take(&mut self, room: u16) -> Result<bool, Broken> {
-        if room == 0 {
-            return Ok(false);
+    /// Takes what is available, so many chains at most, and asks the driver not to ring for more. Says how many.
+    pub(super) fn take(&mut self, most: u16, chains: &mut Vec<Chain>) -> Result<u16, Broken> {
+        let (most, before) = (most.min(self.room()), self.open);
+        if most == 0 {
+            return Ok(0);
         }
         let ram = self.memory.ram();
         self.queue.disable_notification(ram)?;
-        self.chains.clear();
-        for chain in self.queue.iter(ram)?.take(usize::from(room)) {
-            self.chains.push(Chain::take(&self.memory, chain)?);
+        for chain in self.queue.iter(ram)?.take(usize::from(most)) {
+            chains.push(Chain::take(&self.memory, chain)?);
             self.open = self.open.saturating_add(1);
         }
-        let taken = !self.chains.is_empty();
-        if taken {
-            self.handler.handle(&mut self.chains, &mut self.used)?;
-        }
-        Ok(taken)
+        Ok(self.open.saturating_sub(before))
     }
 
-    fn answer(&mut self, interrupt: impl FnOnce()) -> Result<(), Broken> {
-        let ram = self.memory.ram();
-        for Used { head, written } in self.used.drain(..) {
-            self.queue.add_used(ram, head, written)?;
-            self.open = self.open.saturating_sub(1);
+    /// Gives chains back, all at once. Says whether the driver wants to know.
+    pub(super) fn give(&mut self, used: &mut Vec<Used>) -> Result<bool, Broken> {
+        let Some(last) = used.pop() else { return Ok(false) };
+        let first = self.queue.next_used();
+        for (place, one) in used.drain(..).enumerate() {
+            let place = u16::try_from(place).unwrap_or(u16::MAX);
+            self.write_used(first.wrapping_add(place), one)?;
+            self.queue.set_next_used(first.wrapping_add(place).wrapping_add(1));
         }
-        if self.queue.needs_notification(ram)? {
-            interrupt();
+        // This one moves the index over all of them.
+        self.queue.add_used(self.memory.ram(), last.head, last.written)?;
+        let given = self.queue.next_used().wrapping_sub(first);
+        self.open = self.open.saturating_sub(given);
+        self.wants_interrupt()
+    }
+
+    /// Asks the driver to ring for the next chain. Says whether there is one already.
+    pub(super) fn listen(&mut self) -> Result<bool, Broken> {
+        Ok(self.queue.enable_notification(self.memory.ram())?)
+    }
+
+    /// An element of the used ring (2.7.8) that the index does not reach yet.
+    fn write_used(&self, index: u16, used: Used) -> Result<(), Broken> {
+        let place = index.checked_rem(self.queue.size()).unwrap_or(0);
+        let distance = u64::from(place).saturating_mul(8).saturating_add(4);
+        let at = Gpa(self.queue.used_ring()).checked_add(distance).ok_or(Error::AddressOverflow)?;
+        let element = [u32::from(used.head).to_le_bytes(), used.written.to_le_bytes()];
+        Ok(self.memory.write_record(at, &element).map_err(|_| Error::AddressOverflow)?)
+    }
+
+    /// 2.7.7.2, and 2.7.10 with event indices.
+    fn wants_interrupt(&mut self) -> Result<bool, Broken> {
+        // The driver sees the used index, or this sees its wish.
+        fence(Ordering::SeqCst);
+        let new = self.queue.next_used();
+        let old = std::mem::replace(&mut self.told, new);
+        if !self.queue.event_idx_enabled() {
+            return Ok(self.available_word(0)? & NO_INTERRUPT == 0);
         }
-        Ok(())
+        let event = self.available_word(u64::from(self.queue.size()).saturating_mul(2).saturating_add(4))?;
+        Ok(new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old))
+    }
+
+    /// A field of the available ring (2.7.6).
+    fn available_word(&self, distance: u64) -> Result<u16, Broken> {
+        let at = Gpa(self.queue.avail_ring()).checked_add(distance).ok_or(Error::AddressOverflow)?;
+        Ok(self.memory.read_record(at).map(u16::from_le).map_err(|_| Error::AddressOverflow)?)
     }
 }

@@ -1,6 +1,6 @@
 //! virtio-rng (virtio 1.2, section 5.4): random numbers of the host's kernel, for a guest that has none yet.
 
-use super::{Broken, Chain, Handler, Kind, Used};
+use super::{Broken, Chain, Handler, Kind, LiveQueue, Requests, Used, Work};
 use ami_run_memory::Buffers;
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -15,6 +15,14 @@ const CHUNK: usize = 4096;
 /// Every machine's, whatever its instance: it has no state.
 #[derive(Debug)]
 pub struct Rng;
+
+impl Rng {
+    /// The side of it that works.
+    #[must_use]
+    pub fn handler(&self) -> Box<dyn Handler> {
+        Box::new(Server { failed: false })
+    }
+}
 
 impl Kind for Rng {
     fn identity(&self) -> (u16, u32) {
@@ -33,8 +41,9 @@ impl Kind for Rng {
         Vec::new()
     }
 
-    fn handler(&self, _: usize) -> Box<dyn Handler> {
-        Box::new(Server { failed: false })
+    fn work(&self, mut queues: Vec<Option<LiveQueue>>, _: u64) -> Option<Box<dyn Work>> {
+        let queue = queues.pop().flatten()?;
+        Some(Box::new(Requests::new(queue, self.handler())))
     }
 }
 

@@ -1,9 +1,9 @@
 //! The PCI transport (virtio 1.2, section 4.1): a function with four structures in BAR 0 and MSI-X in BAR 1. What
 //! lies behind a structure in its page reads as zero and is dropped.
 
+use super::notifier::Notifier;
 use super::registers::{Ask, DRIVER_OK, NEEDS_RESET, QueueRegisters, Registers};
-use super::worker::{Notifier, QueueWork};
-use super::{EVENT_INDEX, Kind, Ring, Setup};
+use super::{EVENT_INDEX, Kind, LiveQueue, Ring, Setup};
 use crate::bus::{Access, Effect, Width};
 use crate::irq::{Bell, Doorbells};
 use crate::pci::{Config, Function, Identity, Msix, Wiring};
@@ -35,12 +35,12 @@ pub struct Transport {
     registers: Arc<Mutex<Registers>>,
     msix: Arc<Msix>,
     notifier: Notifier,
-    /// One a queue.
-    kicks: Vec<Arc<Bell>>,
+    /// What the thread sleeps on; every queue's doorbell rings it.
+    kick: Arc<Bell>,
     /// The log knows of a broken queue. A guest can break one as often as it likes: once is enough.
     told: Arc<AtomicBool>,
-    /// Threads while the driver uses the device; held while they are started and stopped.
-    workers: Mutex<Vec<Worker>>,
+    /// The thread, while the driver uses the device; held while it is started and stopped.
+    worker: Mutex<Option<Worker>>,
     bells: Doorbells,
 }
 
@@ -57,7 +57,7 @@ impl Transport {
             lines: Arc::clone(&wiring.lines),
             slot,
         };
-        let kicks = (0..queues).map(|_| Bell::new().map(Arc::new)).collect::<std::io::Result<_>>()?;
+        let kick = Arc::new(Bell::new()?);
         let registers = Registers::new(kind.features(), kind.queues(), vectors);
         let bells = Doorbells::new(name, Arc::clone(&wiring.hypervisor));
         Ok(Arc::new(Transport {
@@ -70,58 +70,68 @@ impl Transport {
             registers: Arc::new(Mutex::new(registers)),
             msix,
             notifier,
-            kicks,
+            kick,
             told: Arc::default(),
-            workers: Mutex::default(),
+            worker: Mutex::default(),
             bells,
         }))
     }
 
     fn start(&self) {
-        let mut workers = self.workers.lock();
-        // Two vCPUs can ask for it with a reset between: a queue has one thread all the same.
-        if !workers.is_empty() {
+        let mut worker = self.worker.lock();
+        // Two vCPUs can ask for it with a reset between: a device has one thread all the same.
+        if worker.is_some() {
             return;
         }
         let registers = self.registers.lock().clone();
-        for (index, queue) in registers.queues.iter().enumerate().filter(|(_, queue)| queue.enabled) {
-            match self.worker(index, queue, registers.accepted) {
-                Some(worker) => workers.push(worker),
-                None => broken(&self.registers, &self.notifier),
-            }
+        let live = |(index, queue): (usize, &QueueRegisters)| {
+            if queue.enabled { self.live(index, queue, registers.accepted).map(Some) } else { Some(None) }
+        };
+        match registers.queues.iter().enumerate().map(live).collect() {
+            Some(queues) => *worker = self.worker(queues, registers.accepted),
+            None => broken(&self.registers, &self.notifier),
         }
-        drop(workers);
+        drop(worker);
         self.hang_bells();
     }
 
-    /// The thread of a queue, if its ring lies in guest memory.
-    fn worker(&self, index: usize, queue: &QueueRegisters, accepted: u64) -> Option<Worker> {
-        let QueueRegisters { max_size, size, descriptors, driver, device, .. } = *queue;
+    /// A queue as the driver describes it, if its ring lies in guest memory.
+    fn live(&self, index: usize, queue: &QueueRegisters, accepted: u64) -> Option<LiveQueue> {
+        let QueueRegisters { max_size, size, vector, descriptors, driver, device, .. } = *queue;
         let event_index = accepted & EVENT_INDEX != 0;
         let setup = Setup { max_size, size, descriptors, driver, device, event_index };
         let (registers, notifier) = (Arc::clone(&self.registers), self.notifier.clone());
-        let (name, told) = (self.name.clone(), Arc::clone(&self.told));
-        let work = QueueWork {
-            ring: Ring::new(&setup, self.wiring.memory.clone(), self.kind.handler(index))?,
-            notifier: self.notifier.clone(),
-            vector: queue.vector,
+        let (name, told, own) = (self.name.clone(), Arc::clone(&self.told), self.notifier.clone());
+        Some(LiveQueue {
+            ring: Ring::new(&setup, self.wiring.memory.clone())?,
+            interrupt: Box::new(move || own.queue(vector)),
             broken: Box::new(move |cause| {
                 if !told.swap(true, Ordering::Relaxed) {
                     log::warn!("{name}: the driver broke queue {index}: {cause}");
                 }
                 broken(&registers, &notifier);
             }),
-        };
-        let kick = Arc::clone(self.kicks.get(index)?);
-        let started = Worker::start(format!("{}-q{index}", self.name), kick, work, &self.wiring.gate);
-        started.inspect_err(|cause| log::error!("{}: no thread for a queue: {cause}", self.name)).ok()
+        })
+    }
+
+    fn worker(&self, queues: Vec<Option<LiveQueue>>, accepted: u64) -> Option<Worker> {
+        let work = self.kind.work(queues, accepted)?;
+        let started = Worker::start(self.name.clone(), Arc::clone(&self.kick), work, &self.wiring.gate);
+        match started {
+            Ok(worker) => Some(worker),
+            Err(cause) => {
+                log::error!("{}: no thread for its queues: {cause}", self.name);
+                broken(&self.registers, &self.notifier);
+                None
+            }
+        }
     }
 
     fn reset(&self) {
-        let mut workers = self.workers.lock();
-        Worker::end(workers.drain(..));
+        let mut worker = self.worker.lock();
+        drop(worker.take());
         self.registers.lock().reset();
-        drop(workers);
+        drop(worker);
         self.notifier.take_isr();
         self.hang_bells();
     }
@@ -134,16 +144,16 @@ impl Transport {
                 return Vec::new();
             }
             let places = (u64::from(NOTIFY)..).step_by(NOTIFY_STEP);
-            let bells = places.zip(&self.kicks).zip(&registers.queues).filter(|(_, queue)| queue.enabled);
-            bells.map(|((place, kick), _)| (place, Arc::clone(kick))).collect()
+            let bells = places.zip(&registers.queues).filter(|(_, queue)| queue.enabled);
+            bells.map(|(place, _)| (place, Arc::clone(&self.kick))).collect()
         };
         self.bells.hang(|| self.config.lock().bar(0), bells);
     }
 
     fn kick(&self, offset: u32) {
         let index = usize::try_from(offset).unwrap_or(usize::MAX) / NOTIFY_STEP;
-        if let Some(kick) = self.kicks.get(index) {
-            kick.ring();
+        if index < self.kind.queues().len() {
+            self.kick.ring();
         }
     }
 

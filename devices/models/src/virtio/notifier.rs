@@ -1,10 +1,7 @@
-//! What a queue's thread works on, and how it interrupts the driver.
+//! How a device interrupts its driver.
 
-use super::{Broken, Ring};
-use crate::irq::{Bell, Lines};
+use crate::irq::Lines;
 use crate::pci::{Msix, NO_VECTOR};
-use crate::worker::Work;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -67,34 +64,6 @@ impl Notifier {
         let isr = self.isr.swap(0, Ordering::SeqCst);
         self.settle();
         isr
-    }
-}
-
-/// A ring, and who is told what comes of it.
-pub(super) struct QueueWork {
-    pub(super) ring: Ring,
-    pub(super) notifier: Notifier,
-    pub(super) vector: u16,
-    /// Called once when the driver has broken the ring. It must not own the device, which waits for this thread when
-    /// it goes.
-    pub(super) broken: Box<dyn Fn(&Broken) + Send>,
-}
-
-impl Work for QueueWork {
-    fn serve(&mut self, take: bool) -> bool {
-        let (notifier, vector) = (&self.notifier, self.vector);
-        self.ring.serve(take, || notifier.queue(vector)).unwrap_or_else(|cause| {
-            (self.broken)(&cause);
-            false
-        })
-    }
-
-    fn is_idle(&self) -> bool {
-        self.ring.is_idle()
-    }
-
-    fn wait(&mut self, bell: &Bell) -> io::Result<bool> {
-        self.ring.wait(bell)
     }
 }
 
