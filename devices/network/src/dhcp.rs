@@ -118,7 +118,8 @@ pub(crate) fn answer(guest: &Guest, bytes: &[u8]) -> Option<Vec<u8>> {
     let to_all = kind == NAK || message.own().is_none();
     let macs = if to_all { Macs { guest: BROADCAST, ..guest.macs() } } else { guest.macs() };
     let destination = if to_all { Ipv4Addr::BROADCAST } else { own };
-    let route = Route { macs, source: guest.router(), destination, ttl: crate::subnet::TTL };
+    let (source, destination) = (guest.router().into(), destination.into());
+    let route = Route { macs, source, destination, ttl: crate::subnet::TTL };
     Some(route.datagram((SERVER_PORT, CLIENT_PORT), &reply))
 }
 

@@ -3,9 +3,15 @@
 //! Frames in, frames out, each with what its receiver has still to do (offload). The link answers ARP, DHCP, echoes,
 //! the time, and the names that EC2's resolver knows (subnet, dhcp, ntp, dns); services plugged in at an address
 //! (service); all else goes through sockets of the host (tcp, udp), and ports of the host's and sockets of this
-//! process's lead to the guest (forward, dial). Everything runs in its owner's thread: nothing here waits, and nothing asks what time it is.
+//! process's lead to the guest (forward, dial). Everything runs in its owner's thread: nothing here waits, and nothing
+//! asks what time it is.
 //!
-//! Left out: virtio and any other card's headers; IPv6; fragments, in and out; answers to pings beyond the router.
+//! A guest that has an IPv6 address gets it and a router, and reaches the link's own services over IPv6 (ip6, dhcp6).
+//! IPv6 ends there: the host's may be another's or none, so that all else is told at once to have no route, and a client
+//! that tries both families goes on with IPv4.
+//!
+//! Left out: virtio and any other card's headers; IPv6 to and from the host's network; fragments, in and out; answers to
+//! pings beyond the router.
 #![forbid(unsafe_code)]
 #![deny(
     clippy::indexing_slicing,
@@ -17,6 +23,7 @@
 )]
 
 mod dhcp;
+mod dhcp6;
 mod dial;
 #[cfg(test)]
 mod dial_test;
@@ -24,6 +31,9 @@ mod dns;
 mod epoll;
 mod forward;
 mod host;
+mod ip6;
+#[cfg(test)]
+mod ip6_test;
 mod link;
 mod ntp;
 mod offload;

@@ -14,7 +14,7 @@ use crate::wire::{ACK, FIN, Macs, PROTOCOL_TCP, Packet, RST, Route, SYN, TCP, Tc
 use crate::{Resolvers, tcp::Segment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes as _;
@@ -126,7 +126,7 @@ impl Play {
 
     fn route(&self, to: Ipv4Addr) -> Route {
         let macs = Macs { guest: self.macs.router, router: self.macs.guest };
-        Route { macs, source: ADDRESS, destination: to, ttl: 64 }
+        Route { macs, source: ADDRESS.into(), destination: to.into(), ttl: 64 }
     }
 
     pub(crate) fn datagram(&mut self, port: u16, to: SocketAddrV4, payload: &[u8]) {
@@ -293,7 +293,8 @@ impl Client {
 
     fn hear(&mut self, packet: &Packet<'_>, segment: &Segment<'_>, offload: Offload) {
         if self.listening && segment.has(SYN) {
-            self.to = SocketAddrV4::new(packet.source, segment.source);
+            let IpAddr::V4(source) = packet.source else { return };
+            self.to = SocketAddrV4::new(source, segment.source);
             self.theirs = segment.sequence.wrapping_add(1);
             self.their_window = segment.window.into();
             (self.listening, self.due) = (false, true);
@@ -301,7 +302,7 @@ impl Client {
             self.acknowledged = self.first;
             return;
         }
-        if (packet.source, segment.source) != (*self.to.ip(), self.to.port()) {
+        if (packet.source, segment.source) != (IpAddr::V4(*self.to.ip()), self.to.port()) {
             return;
         }
         self.reset |= segment.has(RST);
@@ -424,7 +425,7 @@ impl Client {
             false => sum.add(tcp.as_bytes()).add(options).add(payload).finish(),
         }
         .into();
-        let frame = [&route.headers(PROTOCOL_TCP, len), tcp.as_bytes(), options, payload].concat();
+        let frame = [route.headers(PROTOCOL_TCP, len).as_slice(), tcp.as_bytes(), options, payload].concat();
         let checksum = left.then_some(Checksum { start: 34, offset: 16 });
         play.give(&frame, Offload { checksum, segment: left.then_some(8961) });
     }

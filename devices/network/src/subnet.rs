@@ -1,10 +1,11 @@
 //! The addresses of the subnet that the guest believes it is in, and the frames that need nothing of the host to be
-//! answered: ARP, ICMP, DHCP (ec2.md: base+1 is the router and the DHCP server, base+2 the resolver).
+//! answered: ARP and ICMP (ec2.md: base+1 is the router and the DHCP server, base+2 the resolver).
 
 use crate::wire::{
     Arp, BROADCAST, ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IP, Ethernet, Macs, Packet, Route, Sum,
 };
-use std::net::{Ipv4Addr, Ipv6Addr};
+use crate::{ip6, tcp::Key};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 /// Where the resolver answers in every subnet.
@@ -12,7 +13,7 @@ pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
 /// Where the time is told.
 pub(crate) const CLOCK: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 123);
 /// The router's own station. EC2's are locally administered too.
-const ROUTER_MAC: [u8; 6] = [0x0e, 0x0a, 0x4d, 0x49, 0x52, 0x01];
+pub(crate) const ROUTER_MAC: [u8; 6] = [0x0e, 0x0a, 0x4d, 0x49, 0x52, 0x01];
 /// What the link says of itself, by how many hops an answer has left: no hop was taken.
 pub(crate) const TTL: u8 = 64;
 
@@ -61,23 +62,40 @@ impl Guest {
         Macs { guest: self.mac, router: ROUTER_MAC }
     }
 
-    pub(crate) fn is_resolver(&self, address: Ipv4Addr) -> bool {
-        address == RESOLVER || address == self.resolver()
+    pub(crate) fn is_resolver(&self, address: IpAddr) -> bool {
+        address == RESOLVER || address == self.resolver() || address == ip6::RESOLVER
     }
 
-    pub(crate) fn route(&self, source: Ipv4Addr, ttl: u8) -> Route {
-        Route { macs: self.macs(), source, destination: self.address, ttl }
+    pub(crate) fn is_clock(&self, address: IpAddr) -> bool {
+        address == CLOCK || address == ip6::CLOCK
     }
 
     /// Whether an address is the link's own: one that it answers for itself.
-    pub(crate) fn is_ours(&self, address: Ipv4Addr) -> bool {
-        address == self.router() || self.is_resolver(address) || address == CLOCK
+    pub(crate) fn is_ours(&self, address: IpAddr) -> bool {
+        let is_router = address == self.router() || address == ip6::ROUTER;
+        is_router || self.is_resolver(address) || self.is_clock(address)
+    }
+
+    /// Whether the guest may speak from an address.
+    pub(crate) fn is_own(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => address == self.address,
+            // Before its address is given to it the guest has one of its own making.
+            IpAddr::V6(address) => self.ipv6 == Some(address) || address.is_unicast_link_local(),
+        }
+    }
+
+    /// What the guest's port says to somebody at an address of IPv4, and back.
+    pub(crate) fn key(&self, guest_port: u16, address: Ipv4Addr, port: u16) -> Key {
+        Key { guest: self.address.into(), guest_port, address: address.into(), port }
     }
 
     /// The payload of an Ethernet frame that this station sent to us or to everybody, and its kind.
     pub(crate) fn heard<'a>(&self, frame: &'a [u8]) -> Option<(u16, &'a [u8])> {
         let (ethernet, payload) = Ethernet::ref_from_prefix(frame).ok()?;
-        let to_us = ethernet.destination == ROUTER_MAC || ethernet.destination == BROADCAST;
+        let to_all =
+            ethernet.destination == BROADCAST || ethernet.destination.starts_with(&ip6::MULTICAST_MAC);
+        let to_us = to_all || ethernet.destination == ROUTER_MAC;
         (to_us && ethernet.source == self.mac).then(|| (ethernet.kind.get(), payload))
     }
 
@@ -92,7 +110,7 @@ impl Guest {
             && arp.lengths == [6, 4]
             && arp.operation.get() == REQUEST
             && arp.sender_mac == self.mac
-            && (self.is_ours(target) || serves(target));
+            && (self.is_ours(target.into()) || serves(target));
         if !asked {
             return None;
         }
@@ -117,18 +135,21 @@ impl Guest {
             return None;
         }
         let reply = [&[0; 4], rest].concat();
-        Some(self.route(packet.destination, TTL).icmp(&reply))
+        Some(packet.back(self.macs(), TTL).icmp(&reply))
     }
 
     /// Tells the guest that nobody listens at a UDP port: the datagram's headers as it sent them, as far as they matter.
-    pub(crate) fn port_unreachable(&self, from: (Ipv4Addr, u16), guest_port: u16) -> Vec<u8> {
+    pub(crate) fn port_unreachable(&self, key: &Key) -> Vec<u8> {
         const UNREACHABLE: u8 = 3;
         const PORT: u8 = 3;
-        let (address, port) = from;
-        let sent = Route { macs: self.macs(), source: self.address, destination: address, ttl: TTL };
-        let datagram = sent.datagram((guest_port, port), &[]);
+        let code = match key.address {
+            IpAddr::V4(_) => [UNREACHABLE, PORT],
+            IpAddr::V6(_) => [ip6::UNREACHABLE, ip6::NO_PORT],
+        };
+        let sent = Route { macs: self.macs(), source: key.guest, destination: key.address, ttl: TTL };
+        let datagram = sent.datagram((key.guest_port, key.port), &[]);
         let headers = datagram.get(ETHERNET..).unwrap_or_default();
-        self.route(address, TTL).icmp(&[&[UNREACHABLE, PORT, 0, 0, 0, 0, 0, 0], headers].concat())
+        key.route(self.macs(), TTL).icmp(&[&code, &[0; 6][..], headers].concat())
     }
 }
 

@@ -55,7 +55,8 @@ fn the_router_and_the_services_have_a_station_and_nobody_else() {
 }
 
 fn packet(destination: Ipv4Addr, payload: &[u8]) -> Packet<'_> {
-    Packet { source: Ipv4Addr::new(172, 31, 4, 66), destination, protocol: PROTOCOL_ICMP, payload }
+    let source = Ipv4Addr::new(172, 31, 4, 66).into();
+    Packet { source, destination: destination.into(), protocol: PROTOCOL_ICMP, ttl: 64, payload }
 }
 
 #[test]
@@ -68,7 +69,7 @@ fn the_router_answers_echoes_with_what_it_was_sent() {
     let (kind, payload) = (&reply[12..14], &reply[14..]);
     assert_eq!(kind, [8, 0]);
     let answer = Packet::parse(payload).unwrap();
-    assert_eq!((answer.source, answer.protocol), (router, PROTOCOL_ICMP));
+    assert_eq!((answer.source, answer.protocol), (router.into(), PROTOCOL_ICMP));
     assert_eq!(Sum::default().add(answer.payload).finish(), 0);
     assert_eq!(answer.payload[4..], message[4..]);
     message[9] ^= 1;
@@ -79,7 +80,8 @@ fn the_router_answers_echoes_with_what_it_was_sent() {
 
 #[test]
 fn headers_that_lie_are_no_packets() {
-    let good = guest().route(guest().router(), TTL).icmp(&[0; 8]).split_off(ETHERNET);
+    let key = guest().key(1, guest().router(), 1);
+    let good = key.route(guest().macs(), TTL).icmp(&[0; 8]).split_off(ETHERNET);
     assert!(Packet::parse(&good).is_some());
     let padded = [&good[..], &[0; 18]].concat();
     assert_eq!(Packet::parse(&padded).unwrap().payload.len(), 8);

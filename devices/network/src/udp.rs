@@ -8,7 +8,7 @@ use crate::host::beyond;
 use crate::offload::Frame;
 use crate::subnet::{Guest, TTL};
 use crate::tcp::Key;
-use crate::wire::{ETHERNET, IP, UDP};
+use crate::wire::{self, ETHERNET, IP, UDP};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use slab::Slab;
@@ -16,6 +16,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+use zerocopy::IntoBytes as _;
 
 /// Flows at a time; one more ends the one that has been idle for longest.
 pub(crate) const MAX_FLOWS: usize = 1024;
@@ -26,8 +27,9 @@ const ANSWERED: Duration = Duration::from_secs(180);
 const RESOLVER: Duration = Duration::from_secs(4);
 /// Flows are looked over this often.
 const SWEEP: Duration = Duration::from_secs(1);
-const FRONT: usize = ETHERNET + IP + UDP;
-const MAX_PAYLOAD: usize = MTU as usize - IP - UDP;
+
+/// Where in a frame the longest packet ends.
+const END: usize = ETHERNET + MTU as usize;
 
 /// How a flow's datagrams leave.
 #[derive(Debug)]
@@ -199,7 +201,13 @@ impl Flows {
         now: Instant,
     ) -> Option<Result<usize, Refused>> {
         while let Some(ready) = self.ready.pop_front() {
-            let space = frame.get_mut(FRONT..FRONT.saturating_add(MAX_PAYLOAD)).unwrap_or_default();
+            let front = match ready {
+                Ready::Flow(index) => self.entries.get(index).map_or(END, |flow| flow.key.front()),
+                // Who sends to a forwarded port is seen at an address of IPv4.
+                Ready::Port(_) => ETHERNET + IP,
+            };
+            let start = front.saturating_add(UDP);
+            let space = frame.get_mut(start..END).unwrap_or_default();
             let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
             let (key, len) = match ready {
                 Ready::Flow(index) => {
@@ -226,15 +234,16 @@ impl Flows {
                 }
             };
             self.queue(ready);
-            let Some(payload) = frame.get(FRONT..FRONT.saturating_add(len)).filter(|_| len <= MAX_PAYLOAD)
-            else {
+            let end = start.saturating_add(len);
+            let Some(payload) = frame.get(start..end).filter(|_| end <= END) else {
                 log::debug!("a datagram of {len} bytes is too long for the guest");
                 continue;
             };
-            let route = guest.route(key.address, TTL);
-            let headers = route.datagram_headers((key.port, key.guest_port), payload);
-            frame[..FRONT].copy_from_slice(&headers);
-            return Some(Ok(FRONT.saturating_add(len)));
+            let route = key.route(guest.macs(), TTL);
+            let (headers, udp) = route.datagram_headers((key.port, key.guest_port), payload);
+            wire::put(frame, 0, headers.as_slice());
+            wire::put(frame, front, udp.as_bytes());
+            return Some(Ok(end));
         }
         None
     }
@@ -255,11 +264,11 @@ impl Flows {
             guest.router(),
             |address| beyond(guest, address, false).is_some(),
             |address, port| {
-                let at = self.by_key.get(&Key { guest_port, address, port });
+                let at = self.by_key.get(&guest.key(guest_port, address, port));
                 at.and_then(|at| self.entries.get(*at)).is_none_or(is_its)
             },
         )?;
-        let key = Key { guest_port, address, port };
+        let key = guest.key(guest_port, address, port);
         match self.by_key.get(&key).and_then(|at| self.entries.get_mut(*at)) {
             Some(flow) => flow.touched = now,
             None => {

@@ -7,14 +7,17 @@ use crate::forward::{self, Forward, Protocol};
 use crate::link::{Link, Now};
 use crate::offload::{Frame, Offload, Takes};
 use crate::service::Service;
-use crate::subnet::{CLOCK, Guest, TTL};
+use crate::subnet::{Guest, TTL};
 use crate::tcp::{self, Key, Pen, Segment, far::Far};
-use crate::wire::{ETHERTYPE_ARP, ETHERTYPE_IP, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, Packet, Udp};
-use crate::{dhcp, host, ntp, udp};
+use crate::wire::{
+    ETHERTYPE_ARP, ETHERTYPE_IP, ETHERTYPE_IP6, PROTOCOL_ICMP, PROTOCOL_ICMP6, PROTOCOL_TCP, PROTOCOL_UDP,
+    Packet, Udp,
+};
+use crate::{dhcp, dhcp6, host, ip6, ntp, udp};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 use zerocopy::FromBytes as _;
@@ -80,6 +83,8 @@ pub struct UserLink {
     dials: Dials,
     tcp: tcp::Flows,
     udp: udp::Flows,
+    /// When the router says unasked that it is there, to a guest that has spoken IPv6.
+    advertises: Option<Instant>,
     /// Memory that nobody reads; it is taken from the host as far as it is written.
     scratch: Vec<u8>,
 }
@@ -126,6 +131,7 @@ impl UserLink {
             dials,
             tcp: tcp::Flows::default(),
             udp,
+            advertises: None,
             scratch: vec![0; tcp::MAX_UNDER_WAY],
         })
     }
@@ -196,13 +202,13 @@ impl UserLink {
             peer,
             guest.router(),
             |address| host::beyond(guest, address, false).is_some(),
-            |address, port| !self.tcp.knows(&Key { guest_port, address, port }),
+            |address, port| !self.tcp.knows(&guest.key(guest_port, address, port)),
         )?;
-        Some(Key { guest_port, address, port })
+        Some(guest.key(guest_port, address, port))
     }
 
     fn packet(&mut self, packet: &Packet<'_>, without_checksum: bool, now: Now) {
-        let own = packet.source == self.guest.address;
+        let own = self.guest.is_own(packet.source);
         match packet.protocol {
             PROTOCOL_TCP if own => self.segment(packet, without_checksum, now),
             PROTOCOL_UDP => self.datagram(packet, without_checksum, now, own),
@@ -211,9 +217,28 @@ impl UserLink {
         }
     }
 
+    /// IPv6 ends at the link: what is not here is nowhere.
+    fn packet6(&mut self, packet: &Packet<'_>, without_checksum: bool, now: Now) {
+        let to = packet.destination;
+        let here = self.guest.is_ours(to) || self.services.iter().any(|service| service.at.ip() == to);
+        match packet.protocol {
+            PROTOCOL_ICMP6 => {
+                let reply = ip6::control(&self.guest, packet, here);
+                self.reply(reply);
+            }
+            PROTOCOL_TCP | PROTOCOL_UDP if !here && !to.is_multicast() => {
+                let told = self.guest.is_own(packet.source).then(|| ip6::no_route(&self.guest, packet));
+                self.reply(told);
+            }
+            PROTOCOL_TCP if here => self.packet(packet, without_checksum, now),
+            PROTOCOL_UDP => self.packet(packet, without_checksum, now),
+            _ => {}
+        }
+    }
+
     fn segment(&mut self, packet: &Packet<'_>, without_checksum: bool, now: Now) {
         let Some(segment) = Segment::parse(packet, without_checksum) else { return };
-        let key = Key { guest_port: segment.source, address: packet.destination, port: segment.destination };
+        let key = way(packet, segment.source, segment.destination);
         let guest = &self.guest;
         let pen = &mut Pen { guest, takes: self.takes, scratch: &mut self.scratch, now: now.instant };
         if self.tcp.hear(&key, &segment, pen) {
@@ -254,7 +279,8 @@ impl UserLink {
         if self.guest.is_resolver(key.address) {
             return if key.port == dns::PORT { self.directory.server() } else { None };
         }
-        let address = host::beyond(&self.guest, key.address, self.host_loopback)?;
+        let IpAddr::V4(address) = key.address else { return None };
+        let address = host::beyond(&self.guest, address, self.host_loopback)?;
         Some(SocketAddr::new(address.into(), key.port))
     }
 
@@ -266,7 +292,9 @@ impl UserLink {
             let covered = bytes.get(..usize::from(udp.length.get())).unwrap_or_default();
             packet.pseudo(covered.len()).add(covered).finish()
         };
-        if !without_checksum && udp.checksum.get() != 0 && sum() != 0 {
+        // IPv6 knows no datagrams without one.
+        let has_none = packet.source.is_ipv4() && udp.checksum.get() == 0;
+        if !without_checksum && !has_none && sum() != 0 {
             return;
         }
         let (source, port) = (udp.source.get(), udp.destination.get());
@@ -277,8 +305,11 @@ impl UserLink {
         if !own {
             return;
         }
-        let key = Key { guest_port: source, address: packet.destination, port };
-        if packet.destination == CLOCK && port == ntp::PORT {
+        if port == dhcp6::SERVER_PORT && packet.destination == dhcp6::SERVERS {
+            return self.reply(dhcp6::answer(&self.guest, packet, payload));
+        }
+        let key = way(packet, source, port);
+        if self.guest.is_clock(packet.destination) && port == ntp::PORT {
             let answer = ntp::answer(payload, now.wall);
             return self.reply(answer.map(|answer| self.answer(&key, &answer)));
         }
@@ -300,7 +331,7 @@ impl UserLink {
                 }
                 None => {
                     let nobody = self.guest.is_ours(key.address);
-                    let told = self.guest.port_unreachable((key.address, key.port), key.guest_port);
+                    let told = self.guest.port_unreachable(&key);
                     return self.reply(nobody.then_some(told));
                 }
             }
@@ -327,12 +358,11 @@ impl UserLink {
         if let Some(server) = refused.resolver {
             self.directory.silent(server);
         }
-        let udp::Refused { key, .. } = refused;
-        self.reply(Some(self.guest.port_unreachable((key.address, key.port), key.guest_port)));
+        self.reply(Some(self.guest.port_unreachable(&refused.key)));
     }
 
     fn answer(&self, key: &Key, payload: &[u8]) -> Vec<u8> {
-        self.guest.route(key.address, TTL).datagram((key.port, key.guest_port), payload)
+        key.route(self.guest.macs(), TTL).datagram((key.port, key.guest_port), payload)
     }
 
     fn reply(&mut self, frame: Option<Vec<u8>>) {
@@ -342,8 +372,14 @@ impl UserLink {
     }
 }
 
+/// Whose packet it is.
+fn way(packet: &Packet<'_>, guest_port: u16, port: u16) -> Key {
+    Key { guest: packet.source, guest_port, address: packet.destination, port }
+}
+
 impl Link for UserLink {
     fn begin(&mut self, takes: Takes) {
+        self.advertises = None;
         self.takes = Takes { segments: takes.segments && takes.checksum, ..takes };
         self.replies.clear();
         self.tcp.clear();
@@ -362,6 +398,12 @@ impl Link for UserLink {
             ETHERTYPE_IP => {
                 if let Some(packet) = Packet::parse(payload) {
                     self.packet(&packet, offload.checksum.is_some(), now);
+                }
+            }
+            ETHERTYPE_IP6 if self.guest.ipv6.is_some() => {
+                self.advertises = self.advertises.or_else(|| now.instant.checked_add(ip6::ADVERTISES));
+                if let Some(packet) = Packet::parse6(payload) {
+                    self.packet6(&packet, offload.checksum.is_some(), now);
                 }
             }
             _ => {}
@@ -405,6 +447,10 @@ impl Link for UserLink {
             self.accept(index, now);
         }
         self.tcp.late(now.instant);
+        if self.advertises.is_some_and(|at| at <= now.instant) {
+            self.advertises = now.instant.checked_add(ip6::ADVERTISES);
+            self.reply(Some(ip6::advertisement(&self.guest, ip6::ALL_NODES)));
+        }
         for server in self.udp.sweep(now.instant) {
             log::debug!("the resolver {server} does not answer");
             self.directory.silent(server);
@@ -413,6 +459,6 @@ impl Link for UserLink {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        [self.tcp.deadline(), self.udp.deadline()].into_iter().flatten().min()
+        [self.tcp.deadline(), self.udp.deadline(), self.advertises].into_iter().flatten().min()
     }
 }

@@ -10,7 +10,7 @@ use crate::play::{ADDRESS, Client, Play, RESOLVER, ROUTER, config, host, noise};
 use crate::subnet::CLOCK;
 use crate::{Answer, Forward, Protocol, Resolvers, Service};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::thread::JoinHandle;
 
 fn on_host(port: u16) -> SocketAddrV4 {
@@ -395,10 +395,11 @@ fn a_port_that_is_taken_is_told() {
 /// The payload of a datagram that came, with its addresses and ports.
 fn heard(frame: &[u8]) -> (SocketAddrV4, u16, &[u8]) {
     let packet = crate::wire::Packet::parse(&frame[14..]).unwrap();
-    assert_eq!((packet.protocol, packet.destination), (17, ADDRESS));
+    assert_eq!((packet.protocol, packet.destination), (17, ADDRESS.into()));
     assert_eq!(packet.pseudo(packet.payload.len()).add(packet.payload).finish(), 0);
     let port = |at: usize| u16::from_be_bytes([packet.payload[at], packet.payload[at + 1]]);
-    (SocketAddrV4::new(packet.source, port(0)), port(2), &packet.payload[8..])
+    let IpAddr::V4(source) = packet.source else { panic!("{packet:?}") };
+    (SocketAddrV4::new(source, port(0)), port(2), &packet.payload[8..])
 }
 
 #[test]
@@ -428,7 +429,7 @@ fn a_datagram_to_nobody_is_refused_as_a_host_does() {
     play.datagram(5000, to, b"ping");
     play.until(&mut [], |play, _| !play.others.is_empty());
     let packet = crate::wire::Packet::parse(&play.others[0][14..]).unwrap();
-    assert_eq!((packet.protocol, packet.source), (1, ROUTER));
+    assert_eq!((packet.protocol, packet.source), (1, ROUTER.into()));
     assert_eq!(packet.payload[..2], [3, 3]);
     assert_eq!(packet.payload[20..28], [&ADDRESS.octets()[..], &ROUTER.octets()].concat());
     assert_eq!(packet.payload[28..32], [&5000u16.to_be_bytes()[..], &to.port().to_be_bytes()].concat());

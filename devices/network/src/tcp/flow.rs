@@ -7,9 +7,9 @@
 use super::far::{Broken, Far, Found, MAX_UNDER_WAY};
 use super::segment::{Segment, ahead};
 use crate::offload::{Checksum, Frame, MAX_FRAME, Offload, Takes};
-use crate::wire::{ACK, ETHERNET, FIN, IP, PROTOCOL_TCP, PSH, RST, SYN, TCP, Tcp, pseudo};
+use crate::wire::{self, ACK, ETHERNET, FIN, IP, Macs, PROTOCOL_TCP, PSH, RST, Route, SYN, TCP, Tcp, pseudo};
 use crate::{dhcp, subnet::Guest};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes as _;
 
@@ -18,11 +18,6 @@ pub(crate) const MAX_PENDING: usize = 256 << 10;
 const MAX_WINDOW: u32 = 256 << 10;
 /// Our window's scale: promises are multiples of this.
 const SHIFT: u8 = 3;
-const MSS: u16 = dhcp::MTU - 40;
-/// What a guest can do that names no size of its own (RFC 9293, 3.7.1).
-const DEFAULT_MSS: u16 = 536;
-const TCP_START: u16 = 14 + 20;
-const FRONT: usize = ETHERNET + IP + TCP;
 /// So much fits into one packet of IPv4.
 const MAX_PAYLOAD: usize = 65535 - IP - TCP;
 
@@ -34,9 +29,33 @@ pub(crate) const MAX_RETRIES: u8 = 8;
 /// The addresses of a connection, as the guest sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
+    /// The guest's own; the other is of the same family.
+    pub(crate) guest: IpAddr,
     pub(crate) guest_port: u16,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: IpAddr,
     pub(crate) port: u16,
+}
+
+impl Key {
+    /// The way to the guest.
+    pub(crate) fn route(&self, macs: Macs, ttl: u8) -> Route {
+        Route { macs, source: self.address, destination: self.guest, ttl }
+    }
+
+    /// Where in a frame a packet's payload begins.
+    pub(crate) fn front(&self) -> usize {
+        ETHERNET.saturating_add(wire::header(self.address))
+    }
+
+    /// The longest payload of a segment.
+    fn mss(&self) -> u16 {
+        if self.address.is_ipv4() { dhcp::MTU - 40 } else { dhcp::MTU - 60 }
+    }
+
+    /// What a guest can do that names no size of its own (RFC 9293, 3.7.1).
+    fn least_mss(&self) -> u16 {
+        if self.address.is_ipv4() { 536 } else { 1220 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +128,7 @@ impl Flow {
             touched: now,
             deadline: None,
             state,
-            peer: Peer { window: 0, shift: 0, mss: DEFAULT_MSS, scales: false },
+            peer: Peer { window: 0, shift: 0, mss: key.least_mss(), scales: false },
             oldest: first,
             next: first,
             end: first,
@@ -167,10 +186,11 @@ impl Flow {
     fn meet(&mut self, syn: &Segment<'_>) {
         self.expected = syn.sequence.wrapping_add(1);
         self.promised = self.expected;
+        let least = self.key.least_mss();
         self.peer = Peer {
             window: syn.window.into(),
             shift: syn.scale.unwrap_or(0),
-            mss: syn.mss.unwrap_or(DEFAULT_MSS).clamp(DEFAULT_MSS, MSS),
+            mss: syn.mss.unwrap_or(least).clamp(least, self.key.mss()),
             scales: syn.scale.is_some(),
         };
     }
@@ -431,7 +451,8 @@ impl Flow {
         let room = window.min(MAX_UNDER_WAY).saturating_sub(under_way).min(MAX_PAYLOAD);
         let mss = usize::from(self.peer.mss);
         let most = match room {
-            room if !pen.takes.segments => room.min(mss),
+            // Large segments are IPv4's only.
+            room if !pen.takes.segments || self.key.address.is_ipv6() => room.min(mss),
             room if room > mss => room.saturating_sub(room.checked_rem(mss).unwrap_or(0)),
             room => room,
         };
@@ -440,7 +461,8 @@ impl Flow {
             0 if under_way > 0 => return None,
             0 => self.far.look(0, pen.scratch, &mut [0]),
             _ => {
-                let space = frame.get_mut(FRONT..FRONT.saturating_add(most)).unwrap_or_default();
+                let front = self.key.front().saturating_add(TCP);
+                let space = frame.get_mut(front..front.saturating_add(most)).unwrap_or_default();
                 self.far.look(under_way, pen.scratch, space)
             }
         };
@@ -494,7 +516,7 @@ impl Flow {
         sequence: u32,
         payload: usize,
     ) -> (usize, Offload) {
-        let [high, low] = MSS.to_be_bytes();
+        let [high, low] = self.key.mss().to_be_bytes();
         let options: &[u8] = match flags & SYN {
             0 => &[],
             _ if self.peer.scales || flags & ACK == 0 => &[2, 4, high, low, 1, 3, 3, SHIFT],
@@ -504,7 +526,7 @@ impl Flow {
         let field = u16::try_from(self.window() >> shift).unwrap_or(u16::MAX);
         self.promised = self.expected.wrapping_add(u32::from(field) << shift);
         self.due = false;
-        let route = pen.guest.route(self.key.address, self.far.ttl());
+        let route = self.key.route(pen.guest.macs(), self.far.ttl());
         let len = TCP.saturating_add(options.len()).saturating_add(payload);
         let mut tcp = Tcp {
             source: self.key.port.into(),
@@ -518,21 +540,20 @@ impl Flow {
             urgent: 0.into(),
         };
         let sum = pseudo(route.source, route.destination, PROTOCOL_TCP, len);
-        frame[..ETHERNET + IP].copy_from_slice(&route.headers(PROTOCOL_TCP, len));
-        let whole = ETHERNET.saturating_add(IP).saturating_add(len).min(MAX_FRAME);
+        let start = self.key.front();
+        wire::put(frame, 0, route.headers(PROTOCOL_TCP, len).as_slice());
+        let whole = start.saturating_add(len).min(MAX_FRAME);
         let mut offload = Offload::default();
         if pen.takes.checksum {
             tcp.checksum = sum.folded().into();
-            offload.checksum = Some(Checksum { start: TCP_START, offset: 16 });
+            offload.checksum = Some(Checksum { start: u16::try_from(start).unwrap_or(0), offset: 16 });
             offload.segment = (payload > self.peer.mss.into()).then_some(self.peer.mss);
         }
-        frame[ETHERNET + IP..FRONT].copy_from_slice(tcp.as_bytes());
-        for (to, from) in frame.iter_mut().skip(FRONT).zip(options) {
-            *to = *from;
-        }
+        wire::put(frame, start, tcp.as_bytes());
+        wire::put(frame, start.saturating_add(TCP), options);
         if !pen.takes.checksum {
-            let sum = sum.add(frame.get(ETHERNET + IP..whole).unwrap_or_default()).finish();
-            frame[FRONT - 4..FRONT - 2].copy_from_slice(&sum.to_be_bytes());
+            let sum = sum.add(frame.get(start..whole).unwrap_or_default()).finish();
+            wire::put(frame, start.saturating_add(16), &sum.to_be_bytes());
         }
         (whole, offload)
     }

@@ -6,8 +6,8 @@ mod segment;
 
 use crate::epoll::Token;
 use crate::offload::{Frame, Offload};
-use crate::subnet::Guest;
-use crate::wire::{ACK, PROTOCOL_TCP, Packet, RST, Route, SYN, Sum, TCP, Tcp, pseudo};
+use crate::subnet::{Guest, TTL};
+use crate::wire::{ACK, PROTOCOL_TCP, Packet, RST, SYN, TCP, Tcp, pseudo};
 use far::Far;
 pub(crate) use far::MAX_UNDER_WAY;
 use flow::Flow;
@@ -239,10 +239,10 @@ pub(crate) fn refusal(guest: &Guest, packet: &Packet<'_>, segment: &Segment<'_>)
         checksum: 0.into(),
         urgent: 0.into(),
     };
-    let route: Route = guest.route(packet.destination, crate::subnet::TTL);
-    let sum: Sum = pseudo(route.source, route.destination, PROTOCOL_TCP, TCP).add(tcp.as_bytes());
+    let route = packet.back(guest.macs(), TTL);
+    let sum = pseudo(route.source, route.destination, PROTOCOL_TCP, TCP).add(tcp.as_bytes());
     tcp.checksum = sum.finish().into();
-    Some([&route.headers(PROTOCOL_TCP, TCP), tcp.as_bytes()].concat())
+    Some([route.headers(PROTOCOL_TCP, TCP).as_slice(), tcp.as_bytes()].concat())
 }
 
 /// Whether a segment begins a connection.
