@@ -30,7 +30,7 @@ impl Subnet {
         self.size.saturating_sub(KEPT)
     }
 
-    fn address(self, number: u32) -> Ipv4Addr {
+    pub(crate) fn address(self, number: u32) -> Ipv4Addr {
         let offset = number.checked_rem(self.count()).unwrap_or_default().saturating_add(4);
         Ipv4Addr::from(u32::from(self.first).saturating_add(offset))
     }

@@ -20,7 +20,6 @@ use std::time::Duration;
 const VERSION: u64 = 1;
 /// How long another command may have an instance.
 const MOMENT: Duration = Duration::from_secs(2);
-const OWNER: &str = "000000000000";
 
 /// One state folder.
 #[derive(Clone, Debug)]
@@ -93,8 +92,7 @@ impl Catalog {
 
     /// What the instances of one launch have in common.
     pub fn new_reservation(&self, owner_id: Option<&str>) -> Result<Reservation, CatalogError> {
-        let owner_id = owner_id.unwrap_or(OWNER).to_owned();
-        Ok(Reservation { reservation_id: ids::new("r")?, owner_id })
+        Reservation::new(owner_id)
     }
 
     /// RunInstances, of one: a pending instance with id, folder, address and record, and held by this process.

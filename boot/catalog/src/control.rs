@@ -11,12 +11,16 @@
 //! was suspended (SIGTSTP), answers nothing: a client waits for a bounded time.
 
 mod client;
+mod event;
 mod line;
 
 pub use client::{Connection, listen};
+pub use event::{Event, MAINTENANCE_CODES};
 pub use line::{Line, TooLong};
 
+use crate::record::MetadataOptions;
 use crate::state::Transition;
+use ami_run_image::MetadataChange;
 use serde::{Deserialize, Serialize};
 
 /// Of the protocol.
@@ -59,6 +63,11 @@ pub enum Action {
     /// A TCP connection to this port of the guest, whether it listens there or not: the connection carries its bytes,
     /// and ends when it ends.
     Connect { port: u16 },
+    /// ModifyInstanceMetadataOptions: from the next answer of the metadata service on.
+    ModifyMetadata { change: MetadataChange },
+    /// Announced among the metadata, to happen in so many seconds; or taken back. An interrupted Spot Instance is then
+    /// stopped or terminated.
+    Event { event: Event, within: u64, cancel: bool },
 }
 
 /// What became of it.
@@ -80,7 +89,9 @@ pub enum Outcome {
     },
     /// Stop and Terminate.
     StateChange(Transition),
-    /// Console, Connect: true. Reboot and PowerButton: whether the guest listens to its power button.
+    /// ModifyMetadata: what they are now.
+    MetadataOptions(MetadataOptions),
+    /// Console, Connect, Event: true. Reboot and PowerButton: whether the guest listens to its power button.
     Done(bool),
     Error {
         code: String,

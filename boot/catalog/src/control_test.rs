@@ -20,6 +20,14 @@ fn requests_are_these_lines() {
         (Action::Reboot, r#"{"Version":1,"Action":"Reboot"}"#),
         (Action::PowerButton, r#"{"Version":1,"Action":"PowerButton"}"#),
         (Action::Console, r#"{"Version":1,"Action":"Console"}"#),
+        (
+            Action::Event { event: Event::SpotStop, within: 120, cancel: false },
+            r#"{"Version":1,"Action":"Event","Event":"spot-stop","Within":120,"Cancel":false}"#,
+        ),
+        (
+            Action::Event { event: Event::Maintenance("system-reboot".to_owned()), within: 9, cancel: true },
+            r#"{"Version":1,"Action":"Event","Event":{"maintenance":"system-reboot"},"Within":9,"Cancel":true}"#,
+        ),
     ];
     for (action, text) in cases {
         assert_eq!(request_line(action.clone()).unwrap(), format!("{text}\n").as_bytes());
@@ -28,6 +36,9 @@ fn requests_are_these_lines() {
     // What may be left out, other orders, members of a later time.
     let text = br#"{"Force":true,"Why":"x","Action":"Stop","Version":1}"#;
     assert_eq!(parse_request(text), Ok(stop(true, None)));
+    let text = br#"{"Version":1,"Action":"ModifyMetadata","Change":{"HttpPutResponseHopLimit":3}}"#;
+    let change = MetadataChange { http_put_response_hop_limit: Some(3), ..MetadataChange::default() };
+    assert_eq!(parse_request(text), Ok(Action::ModifyMetadata { change }));
 }
 
 #[test]
@@ -45,6 +56,10 @@ fn answers_are_these_lines() {
         (
             Outcome::StateChange(change),
             r#"{"Version":1,"StateChange":{"InstanceId":"i-1","CurrentState":{"Code":64,"Name":"stopping"},"PreviousState":{"Code":16,"Name":"running"}}}"#,
+        ),
+        (
+            Outcome::MetadataOptions(MetadataOptions::default()),
+            r#"{"Version":1,"MetadataOptions":{"State":"applied","HttpTokens":"optional","HttpPutResponseHopLimit":1,"HttpEndpoint":"enabled","HttpProtocolIpv6":"disabled","InstanceMetadataTags":"disabled"}}"#,
         ),
         (Outcome::Done(true), r#"{"Version":1,"Done":true}"#),
         (Outcome::error("A", "b"), r#"{"Version":1,"Error":{"Code":"A","Message":"b"}}"#),

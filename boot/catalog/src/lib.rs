@@ -33,6 +33,7 @@ mod files;
 mod held;
 pub mod ids;
 mod lock;
+mod metadata;
 mod modify;
 mod new;
 mod record;
@@ -50,11 +51,13 @@ mod volumes;
 pub use catalog::Catalog;
 pub use error::CatalogError;
 pub use held::{Held, Terminated};
+pub use metadata::{changed_metadata, is_metadata_tag};
 pub use modify::Change;
 pub use new::{DEFAULT_ZONE, NewInstance, NewVolume};
 pub use record::{
     Attachment, Behavior, CpuOptions, InstanceMapping, InstanceRecord, InstanceStoreDisk, Launch,
-    MetadataOptions, Network, NetworkInterface, Placement, Reservation, Start, VolumeOrigin, VolumeRecord,
+    MetadataOptions, Network, NetworkInterface, Placement, Reservation, SecurityGroup, Start, VolumeOrigin,
+    VolumeRecord,
 };
 pub use resize::VolumeModification;
 pub use state::{State, StateReason, Transition};

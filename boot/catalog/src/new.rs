@@ -3,11 +3,12 @@
 use crate::error::CatalogError;
 use crate::record::{
     Attachment, Behavior, CpuOptions, InstanceMapping, InstanceRecord, InstanceStoreDisk, Launch,
-    MetadataOptions, Network, NetworkInterface, Placement, Reservation, Start, VERSION, VolumeRecord,
+    MetadataOptions, Network, NetworkInterface, Placement, Reservation, SecurityGroup, Start, VERSION,
+    VolumeRecord,
 };
 use crate::state::State;
-use crate::{ids, time};
-use ami_run_image::Tag;
+use crate::{addresses, ids, time};
+use ami_run_image::{ProductCode, Tag};
 use serde_json::Map;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -17,6 +18,9 @@ pub const DEFAULT_ZONE: &str = "us-east-1a";
 /// The VPC that an account has from the beginning, and its subnet.
 const VPC: &str = "vpc-0a31d000000000000";
 const SUBNET: &str = "subnet-0a31d160000000000";
+const SECURITY_GROUP: &str = "sg-0a31d000000000000";
+/// Whose instances are that no account launches.
+const OWNER: &str = "000000000000";
 
 /// An instance that is to be made.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +41,9 @@ pub struct NewInstance {
     pub cpus: u32,
     pub memory_mib: u64,
     pub ena_support: bool,
+    pub kernel_id: Option<String>,
+    pub ramdisk_id: Option<String>,
+    pub product_codes: Vec<ProductCode>,
     pub availability_zone: String,
     pub tags: Vec<Tag>,
     /// The root first.
@@ -66,6 +73,22 @@ pub struct NewVolume {
     pub device_name: String,
     pub delete_on_termination: bool,
     pub volume: VolumeRecord,
+}
+
+impl Reservation {
+    /// What the instances of one launch have in common.
+    pub fn new(owner_id: Option<&str>) -> Result<Reservation, CatalogError> {
+        let owner_id = owner_id.unwrap_or(OWNER).to_owned();
+        Ok(Reservation { reservation_id: ids::new("r")?, owner_id })
+    }
+}
+
+impl NewInstance {
+    /// The record that it would have, in no store: nothing keeps its id and address from being another's, too.
+    pub fn imagined(self) -> Result<InstanceRecord, CatalogError> {
+        let address = addresses::SUBNET.address(u32::from_ne_bytes(ids::random()?));
+        record(self, &ids::instance()?, address)
+    }
 }
 
 /// The record of a pending instance.
@@ -115,6 +138,13 @@ pub(crate) fn record(new: NewInstance, id: &str, address: Ipv4Addr) -> Result<In
         ena_support: new.ena_support,
         virtualization_type: "hvm".to_owned(),
         hypervisor: "xen".to_owned(),
+        kernel_id: new.kernel_id,
+        ramdisk_id: new.ramdisk_id,
+        product_codes: new.product_codes,
+        security_groups: vec![SecurityGroup {
+            group_id: SECURITY_GROUP.to_owned(),
+            group_name: "default".to_owned(),
+        }],
         boot_mode: new.boot_mode,
         current_instance_boot_mode: new.current_instance_boot_mode,
         key_name: new.key.as_ref().map(|(name, _)| name.clone()),

@@ -4,7 +4,7 @@
 //! are kept as they came.
 
 use crate::state::{State, StateReason};
-use ami_run_image::Tag;
+use ami_run_image::{ProductCode, Tag};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -49,6 +49,15 @@ pub struct InstanceRecord {
     pub ena_support: bool,
     pub virtualization_type: String,
     pub hypervisor: String,
+    /// Of images that no launch of today has, and of those that the Marketplace sells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramdisk_id: Option<String>,
+    #[serde(default)]
+    pub product_codes: Vec<ProductCode>,
+    #[serde(default)]
+    pub security_groups: Vec<SecurityGroup>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_mode: Option<String>,
     pub current_instance_boot_mode: String,
@@ -104,6 +113,13 @@ pub struct NetworkInterface {
     pub vpc_id: String,
     /// `in-use`.
     pub status: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SecurityGroup {
+    pub group_id: String,
+    pub group_name: String,
 }
 
 /// One thread a core: vCPUs are `CoreCount`.
@@ -207,26 +223,19 @@ impl Default for Network {
 pub struct MetadataOptions {
     /// `applied`.
     pub state: String,
-    /// `optional` or `required`.
-    pub http_tokens: String,
-    pub http_put_response_hop_limit: u8,
-    /// `enabled` or `disabled`, as all that follow.
-    pub http_endpoint: String,
-    pub http_protocol_ipv6: String,
-    pub instance_metadata_tags: String,
+    #[serde(flatten)]
+    pub options: ami_run_image::MetadataOptions,
+}
+
+impl From<ami_run_image::MetadataOptions> for MetadataOptions {
+    fn from(options: ami_run_image::MetadataOptions) -> MetadataOptions {
+        MetadataOptions { state: "applied".to_owned(), options }
+    }
 }
 
 impl Default for MetadataOptions {
-    /// What an image without ImdsSupport has.
     fn default() -> MetadataOptions {
-        MetadataOptions {
-            state: "applied".to_owned(),
-            http_tokens: "optional".to_owned(),
-            http_put_response_hop_limit: 1,
-            http_endpoint: "enabled".to_owned(),
-            http_protocol_ipv6: "disabled".to_owned(),
-            instance_metadata_tags: "disabled".to_owned(),
-        }
+        ami_run_image::MetadataOptions::default().into()
     }
 }
 

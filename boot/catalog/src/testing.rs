@@ -37,6 +37,9 @@ pub(crate) fn new_instance(catalog: &Catalog) -> NewInstance {
         cpus: 2,
         memory_mib: 1024,
         ena_support: true,
+        kernel_id: None,
+        ramdisk_id: None,
+        product_codes: Vec::new(),
         availability_zone: DEFAULT_ZONE.to_owned(),
         tags: Vec::new(),
         volumes: vec![

@@ -3,9 +3,10 @@
 use crate::architecture::Architecture;
 use crate::boot_mode::{self, BootMode, ImageBootMode};
 use crate::checks;
-use crate::describe::{BlockDeviceMapping, Image};
+use crate::describe::{BlockDeviceMapping, Image, ProductCode};
 use crate::instance_type::InstanceType;
 use crate::mappings::merge::{Device, Mapping, merge};
+use crate::metadata::MetadataOptions;
 use crate::refusal::{Refusal, code};
 use crate::volume::{Interface, PlannedVolume};
 use crate::warning::{self, Warning};
@@ -50,6 +51,10 @@ pub struct LaunchPlan {
     pub volumes: Vec<PlannedVolume>,
     pub instance_store: Vec<InstanceStore>,
     pub metadata_options: MetadataOptions,
+    /// The image's, which the instance has, too.
+    pub kernel_id: Option<String>,
+    pub ramdisk_id: Option<String>,
+    pub product_codes: Vec<ProductCode>,
     pub warnings: Vec<Warning>,
 }
 
@@ -62,17 +67,6 @@ pub struct InstanceStore {
     pub virtual_name: String,
     #[serde(rename = "SizeGiB")]
     pub size_gib: u64,
-}
-
-/// How the metadata service answers: RunInstances' MetadataOptions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct MetadataOptions {
-    pub http_tokens: &'static str,
-    pub http_put_response_hop_limit: u8,
-    pub http_endpoint: &'static str,
-    pub http_protocol_ipv6: &'static str,
-    pub instance_metadata_tags: &'static str,
 }
 
 /// Decides the launch of `image`. Which disk file holds a snapshot is told afterwards, by [`PlannedVolume::found`].
@@ -109,6 +103,9 @@ pub fn plan(image: &Image, request: &Request<'_>) -> Result<LaunchPlan, Refusal>
         volumes,
         instance_store: instance_store(&mappings, &instance_type),
         metadata_options: metadata_options(image),
+        kernel_id: image.kernel_id.clone(),
+        ramdisk_id: image.ramdisk_id.clone(),
+        product_codes: image.product_codes.clone().unwrap_or_default(),
         warnings,
         instance_type,
     })
@@ -199,13 +196,13 @@ fn instance_store(mappings: &[Mapping], instance_type: &InstanceType) -> Vec<Ins
 
 /// EC2's defaults, and those that an image with ImdsSupport brings.
 fn metadata_options(image: &Image) -> MetadataOptions {
-    let v2 = image.imds_support.as_deref() == Some("v2.0");
-    MetadataOptions {
-        http_tokens: if v2 { "required" } else { "optional" },
-        http_put_response_hop_limit: if v2 { 2 } else { 1 },
-        http_endpoint: "enabled",
-        http_protocol_ipv6: "disabled",
-        instance_metadata_tags: "disabled",
+    match image.imds_support.as_deref() {
+        Some("v2.0") => MetadataOptions {
+            http_tokens: "required".to_owned(),
+            http_put_response_hop_limit: 2,
+            ..MetadataOptions::default()
+        },
+        _ => MetadataOptions::default(),
     }
 }
 

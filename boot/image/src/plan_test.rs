@@ -109,11 +109,11 @@ fn imds_support_demands_tokens_and_two_hops() {
     let options = |more: &str| try_plan(&image(ROOT, more)).unwrap().metadata_options;
     let usual = options("");
     assert_eq!(
-        (usual.http_tokens, usual.http_put_response_hop_limit, usual.http_endpoint),
+        (usual.http_tokens.as_str(), usual.http_put_response_hop_limit, usual.http_endpoint.as_str()),
         ("optional", 1, "enabled")
     );
     let v2 = options(r#", "ImdsSupport": "v2.0""#);
-    assert_eq!((v2.http_tokens, v2.http_put_response_hop_limit), ("required", 2));
+    assert_eq!((v2.http_tokens.as_str(), v2.http_put_response_hop_limit), ("required", 2));
 }
 
 #[test]

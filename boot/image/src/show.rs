@@ -1,6 +1,7 @@
 //! A launch plan for a person, and as JSON for a program.
 
-use crate::plan::{InstanceStore, LaunchPlan, MetadataOptions};
+use crate::metadata::MetadataOptions;
+use crate::plan::{InstanceStore, LaunchPlan};
 use crate::volume::PlannedVolume;
 use crate::warning::Warning;
 use serde::Serialize;
@@ -82,7 +83,7 @@ impl LaunchPlan {
             line("instance store", &format!("{}{name}: {} GiB", disk.virtual_name, disk.size_gib));
         }
         let options = &self.metadata_options;
-        let (tokens, hops) = (options.http_tokens, options.http_put_response_hop_limit);
+        let (tokens, hops) = (&options.http_tokens, options.http_put_response_hop_limit);
         line("metadata", &format!("HttpTokens {tokens}, HttpPutResponseHopLimit {hops}"));
         for warning in &self.warnings {
             line("warning", &format!("{}: {}", warning.code, warning.message));

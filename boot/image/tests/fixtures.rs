@@ -36,9 +36,14 @@ fn launch(name: &str) -> Result<LaunchPlan, Refusal> {
 }
 
 /// The parts of a plan that differ between images: type, boot mode, HttpTokens, warnings.
-fn brief(plan: &LaunchPlan) -> (String, String, &'static str, Vec<&'static str>) {
+fn brief(plan: &LaunchPlan) -> (String, String, String, Vec<&'static str>) {
     let warnings = plan.warnings.iter().map(|warning| warning.code).collect();
-    (plan.instance_type.name.clone(), plan.boot_mode.to_string(), plan.metadata_options.http_tokens, warnings)
+    (
+        plan.instance_type.name.clone(),
+        plan.boot_mode.to_string(),
+        plan.metadata_options.http_tokens.clone(),
+        warnings,
+    )
 }
 
 /// Device, snapshot, GiB and interface of each volume.
@@ -55,8 +60,8 @@ fn usual(
     boot_mode: &str,
     tokens: &'static str,
     warnings: &[&'static str],
-) -> (String, String, &'static str, Vec<&'static str>) {
-    ("t3.micro".to_owned(), boot_mode.to_owned(), tokens, warnings.to_vec())
+) -> (String, String, String, Vec<&'static str>) {
+    ("t3.micro".to_owned(), boot_mode.to_owned(), tokens.to_owned(), warnings.to_vec())
 }
 
 fn volume(

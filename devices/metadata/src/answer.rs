@@ -41,6 +41,7 @@ pub(crate) enum Status {
     NotAllowed,
     ExpectationFailed,
     InternalError,
+    Unavailable,
 }
 
 impl Status {
@@ -54,6 +55,7 @@ impl Status {
             Status::NotAllowed => (405, "Not Allowed"),
             Status::ExpectationFailed => (417, "Expectation Failed"),
             Status::InternalError => (500, "Internal Server Error"),
+            Status::Unavailable => (503, "Service Unavailable"),
         }
     }
 

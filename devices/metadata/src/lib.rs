@@ -39,4 +39,4 @@ pub use facts::{
 };
 pub use options::MetadataOptions;
 pub use service::{Now, Service};
-pub use signer::{Signer, SignerError};
+pub use signer::{Signatures, Signer, SignerError};

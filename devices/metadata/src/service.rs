@@ -5,7 +5,7 @@ use crate::document::document;
 use crate::facts::Facts;
 use crate::options::MetadataOptions;
 use crate::request::Request;
-use crate::signer::Signer;
+use crate::signer::{Signatures, Signer};
 use crate::token::{Tokens, asked};
 use crate::tree::{Form, Found, Leaf, Tree};
 use crate::version;
@@ -28,14 +28,23 @@ impl Now {
     }
 }
 
+/// Who signs the identity document.
+#[derive(Debug)]
+enum Signing {
+    Nobody,
+    Here(Box<Signer>),
+    /// The owner, which tells when it has.
+    Elsewhere,
+}
+
 /// The service of one instance.
 #[derive(Debug)]
 pub struct Service {
     facts: Facts,
     options: MetadataOptions,
     tree: Tree,
-    signer: Option<Signer>,
-    /// What was signed since the facts changed.
+    signing: Signing,
+    /// What was signed since the document changed.
     signed: Vec<(Form, String)>,
     tokens: Tokens,
     began: Instant,
@@ -56,7 +65,27 @@ impl Service {
     ) -> Service {
         let tree = Tree::new(&facts, &options, document(&facts), signer.is_some());
         let (signed, tokens) = (Vec::new(), Tokens::new(secret));
-        Service { facts, options, tree, signer, signed, tokens, began: now.instant, modified: now.wall }
+        let signing = signer.map_or(Signing::Nobody, |signer| Signing::Here(Box::new(signer)));
+        Service { facts, options, tree, signing, signed, tokens, began: now.instant, modified: now.wall }
+    }
+
+    /// The owner signs, so that no answer waits for it: signatures are unavailable until [`Service::signed`].
+    #[must_use]
+    pub fn signed_elsewhere(mut self) -> Service {
+        self.signing = Signing::Elsewhere;
+        self.tree = Tree::new(&self.facts, &self.options, document(&self.facts), true);
+        self
+    }
+
+    /// What is to be signed.
+    #[must_use]
+    pub fn document(&self) -> String {
+        document(&self.facts)
+    }
+
+    /// Takes what the owner has signed.
+    pub fn signed(&mut self, signatures: Signatures) {
+        self.signed = signatures.0;
     }
 
     #[must_use]
@@ -71,8 +100,11 @@ impl Service {
 
     /// Something has happened to the instance. Tokens stay good.
     pub fn set(&mut self, facts: Facts, options: MetadataOptions, now: Now) {
-        self.tree = Tree::new(&facts, &options, document(&facts), self.signer.is_some());
-        self.signed.clear();
+        let (old, new) = (document(&self.facts), document(&facts));
+        if old != new {
+            self.signed.clear();
+        }
+        self.tree = Tree::new(&facts, &options, new, !matches!(self.signing, Signing::Nobody));
         (self.facts, self.options, self.modified) = (facts, options, now.wall);
     }
 
@@ -135,18 +167,20 @@ impl Service {
             Some(Found::Leaf(&Leaf::Signed(form))) => form,
         };
         match self.sign(form) {
-            Some(signed) => Reply::found(signed, self.modified),
-            None => Reply::error(Status::InternalError),
+            Ok(signed) => Reply::found(signed, self.modified),
+            Err(status) => Reply::error(status),
         }
     }
 
     /// The document's signature, which is made once.
-    fn sign(&mut self, form: Form) -> Option<String> {
+    fn sign(&mut self, form: Form) -> Result<String, Status> {
         if let Some((_, signed)) = self.signed.iter().find(|(known, _)| *known == form) {
-            return Some(signed.clone());
+            return Ok(signed.clone());
         }
-        let signed = self.signer.as_ref()?.sign(document(&self.facts).as_bytes(), form).ok()?;
+        let Signing::Here(signer) = &self.signing else { return Err(Status::Unavailable) };
+        let signed = signer.sign(document(&self.facts).as_bytes(), form);
+        let signed = signed.map_err(|_| Status::InternalError)?;
         self.signed.push((form, signed.clone()));
-        Some(signed)
+        Ok(signed)
     }
 }

@@ -57,6 +57,10 @@ pub enum SignerError {
     Sign(String),
 }
 
+/// One identity document's, in all forms.
+#[derive(Clone, Debug)]
+pub struct Signatures(pub(crate) Vec<(Form, String)>);
+
 /// Signs identity documents.
 pub struct Signer {
     key: SigningKey<Sha256>,
@@ -89,6 +93,13 @@ impl Signer {
     #[must_use]
     pub fn certificate(&self) -> &str {
         &self.pem
+    }
+
+    /// In all forms.
+    pub fn sign_all(&self, document: &str) -> Result<Signatures, SignerError> {
+        let forms = [Form::Signature, Form::Pkcs7, Form::Rsa2048].into_iter();
+        let signed = forms.map(|form| self.sign(document.as_bytes(), form).map(|signed| (form, signed)));
+        signed.collect::<Result<_, _>>().map(Signatures)
     }
 
     pub(crate) fn sign(&self, document: &[u8], form: Form) -> Result<String, SignerError> {

@@ -1,8 +1,9 @@
 //! Seeds of the control protocol's target: every request and every answer.
 
 use super::Seed;
-use ami_run_catalog::control::{Action, Outcome, answer_line, request_line};
-use ami_run_catalog::{State, Transition};
+use ami_run_catalog::control::{Action, Event, Outcome, answer_line, request_line};
+use ami_run_catalog::{MetadataOptions, State, Transition};
+use ami_run_image::MetadataChange;
 
 pub(super) fn all() -> Vec<Seed> {
     let requests = [
@@ -12,6 +13,9 @@ pub(super) fn all() -> Vec<Seed> {
         Action::Reboot,
         Action::PowerButton,
         Action::Console,
+        Action::ModifyMetadata { change: MetadataChange::default() },
+        Action::Event { event: Event::SpotStop, within: 120, cancel: false },
+        Action::Event { event: Event::Maintenance("system-reboot".to_owned()), within: 9, cancel: true },
     ];
     let change = Transition {
         instance_id: "i-0123456789abcdef0".to_owned(),
@@ -21,6 +25,7 @@ pub(super) fn all() -> Vec<Seed> {
     let answers = [
         Outcome::Description { state: State::Stopping, holds: 4096 },
         Outcome::StateChange(change),
+        Outcome::MetadataOptions(MetadataOptions::default()),
         Outcome::Done(true),
         Outcome::error("IncorrectInstanceState", "The instance 'i-1' is not in a state …"),
     ];
