@@ -16,6 +16,8 @@ pub(crate) enum Code {
     EndedEarly,
     Bug,
     Signal(u8),
+    /// Of a command that was run for the user: its own.
+    Command(u8),
 }
 
 /// What `--help` says, in the order of the numbers.
@@ -48,6 +50,7 @@ impl Code {
             Code::EndedEarly => 6,
             Code::Bug => 70,
             Code::Signal(number) => number.saturating_add(128),
+            Code::Command(status) => status,
         }
     }
 }

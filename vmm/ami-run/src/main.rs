@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         Ok(Command::Console(args)) => attach::run(&args),
         Ok(Command::Logs(args)) => logs::run(&args),
         Ok(Command::Metadata(args)) => metadata::run(&args),
+        Ok(Command::MetadataInside(args)) => metadata::inside(&args),
         Ok(Command::SnapshotServe(args)) => serve::snapshot(&args),
         Ok(Command::VolumeCreate(args)) => volume::create(&args),
         Ok(Command::VolumeServe(args)) => serve::volume(&args),

@@ -2,11 +2,13 @@
 
 use crate::values;
 use clap::Parser;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
+  ami-run metadata image.json --iam-credentials profile:dev -- aws sts get-caller-identity
   ami-run metadata image.json --listen 127.0.0.1:1338 --user-data setup.sh --tag Name=web &
   export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1338/
   ami-run metadata --certificate > certificate
@@ -15,15 +17,20 @@ Examples:
 Exit codes:
       1  the image, or what the instance is given, is refused as EC2 would
       2  command line
-      3  this computer can't: the port is taken, or a file cannot be read
-  128+n  ended by signal n, as it is meant to end
+      3  this computer can't: the port is taken, or it gives nobody a network namespace
+  128+n  ended by signal n, as --listen is meant to end
+  others: of COMMAND
 ";
 
 /// Answer as the metadata service (IMDS) of an instance of this image would, for tools under test; no guest is
 /// started.
 ///
-/// It listens on this computer only, until SIGINT or SIGTERM ends it. What the instance would be given at a launch,
-/// its ids and its addresses, is made up anew each time.
+/// COMMAND runs on this computer, as this user, with the network of such an instance: there the service answers at
+/// 169.254.169.254, as every client expects, and the rest of the network is this computer's. Nobody else reaches the
+/// service, root is not needed, and COMMAND's exit status is that of ami-run.
+///
+/// With --listen it listens on this computer only, until SIGINT or SIGTERM ends it, for clients that can be told where
+/// to ask. What the instance would be given at a launch, its ids and its addresses, is made up anew each time.
 #[derive(Parser, Debug)]
 #[command(name = "ami-run metadata", no_binary_name = true, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Metadata {
@@ -31,8 +38,12 @@ pub(crate) struct Metadata {
     #[arg(value_name = "IMAGE", required_unless_present = "certificate")]
     pub(crate) image: Option<PathBuf>,
 
+    /// What to run, with its words
+    #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["listen", "certificate"])]
+    pub(crate) command: Vec<OsString>,
+
     /// A loopback address and a port; port 0 takes one that is free
-    #[arg(long, value_name = "ADDR:PORT", required_unless_present = "certificate")]
+    #[arg(long, value_name = "ADDR:PORT", required_unless_present_any = ["command", "certificate"])]
     pub(crate) listen: Option<SocketAddr>,
 
     /// The image to take from a description of several
@@ -70,7 +81,7 @@ pub(crate) struct Metadata {
     #[arg(long, value_name = "SOURCE")]
     pub(crate) iam_credentials: Option<String>,
 
-    /// Let every user of this computer have the credentials: whoever reaches the port can
+    /// With --listen: let every user of this computer have the credentials, as whoever reaches the port can
     #[arg(long)]
     pub(crate) allow_local_users: bool,
 

@@ -5,6 +5,7 @@
 
 mod console;
 mod doctor;
+mod inside;
 mod instances;
 mod launch;
 mod lint;
@@ -16,6 +17,7 @@ mod volume;
 
 pub(crate) use console::Console;
 pub(crate) use doctor::Doctor;
+pub(crate) use inside::{INSIDE, Inside};
 pub(crate) use instances::{Ls, Modify, Prune, Reboot, Start, Stop, Terminate, Wait};
 pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch, MAX_CPUS};
 pub(crate) use lint::Lint;
@@ -51,6 +53,8 @@ pub(crate) enum Command {
     Console(Console),
     Logs(Logs),
     Metadata(Box<Metadata>),
+    /// The process that becomes the command of `metadata`.
+    MetadataInside(Inside),
     SnapshotServe(SnapshotServe),
     VolumeCreate(VolumeCreate),
     VolumeServe(VolumeServe),
@@ -258,6 +262,11 @@ fn parse(words: &[OsString]) -> Result<Command, Refused> {
     {
         let process = Process::try_parse_from(rest).map_err(Refused::Clap)?;
         return Ok(Command::Process(Box::new(process)));
+    }
+    if let Some((word, rest)) = words.split_first()
+        && word == INSIDE
+    {
+        return Inside::try_parse_from(rest).map(Command::MetadataInside).map_err(Refused::Clap);
     }
     if let Some((word, rest)) = words.split_first()
         && word == HELP

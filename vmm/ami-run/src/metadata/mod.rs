@@ -3,8 +3,12 @@
 mod credentials;
 mod facts;
 mod inputs;
+mod namespace;
 mod options;
+mod plug;
 mod server;
+
+pub(crate) use namespace::inside;
 
 use crate::args::Metadata;
 use crate::bases::Bases;
@@ -17,6 +21,8 @@ use ami_run_catalog::ids;
 use ami_run_image::{Architecture, Image, LaunchPlan, Request, plan};
 use ami_run_inspect::{Depth, guess};
 use ami_run_metadata::{Facts, Now, Role, Service, Signer};
+use namespace::Station;
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -55,21 +61,49 @@ fn serve(args: &Metadata) -> Result<Code, Failure> {
     facts.public_key = args.ssh_key.as_deref().map(inputs::public_key).transpose()?;
     facts.tags = inputs::tags(&args.tags, options.tags)?;
     let lender = Lender::new(args, &mut facts, now)?;
+    let secret = ids::random().map_err(|cause| state::catalog_failure(&cause))?;
+    let service = Service::new(facts, options, secret, Some(signer()?), now);
+    match args.command.as_slice() {
+        [] => at_port(args.listen, service, lender.as_ref()),
+        [program, ..] => {
+            let program = program.display().to_string();
+            in_namespace(service, lender, &program, &args.command)
+        }
+    }
+}
+
+/// Until a signal comes.
+fn at_port(at: Option<SocketAddr>, mut service: Service, lender: Option<&Lender>) -> Result<Code, Failure> {
     let cannot = |cause: std::io::Error| Failure::new(Code::Host, "cannot serve").because(&cause);
     let mut signals = Signals::block().map_err(cannot)?;
-    let (listener, at) = listen(args.listen)?;
-    let secret = ids::random().map_err(|cause| state::catalog_failure(&cause))?;
-    let id = facts.instance_id.clone();
-    let mut service = Service::new(facts, options, secret, Some(signer()?), now);
-    if let Some(lender) = &lender {
-        let what = lender.source.what();
-        ui::status("lending", &format!("the credentials of {what}, to every user of this computer"));
-    }
-    ui::status("serving", &format!("the metadata of {id} at http://{at}/"));
+    let (listener, at) = listen(at)?;
+    tell(&service, lender, &format!("http://{at}/"), "every user of this computer");
     let renew = |service: &mut Service, now| lender.iter().for_each(|lender| lender.renew(service, now));
     let signal = server::serve(&listener, &mut service, &mut signals, renew).map_err(cannot)?;
     ui::status("ending", &signal_name(signal));
     Ok(Code::Signal(u8::try_from(signal).unwrap_or_default()))
+}
+
+/// Until the command ends.
+fn in_namespace(
+    service: Service,
+    lender: Option<Lender>,
+    program: &str,
+    command: &[OsString],
+) -> Result<Code, Failure> {
+    let odd = || Failure::new(Code::Bug, "the instance has no address");
+    let station = Station::new(service.facts()).ok_or_else(odd)?;
+    tell(&service, lender.as_ref(), &format!("http://{}/", plug::ADDRESS.ip()), program);
+    let services = vec![plug::service(service, lender)];
+    namespace::run(&station, services, command)
+}
+
+fn tell(service: &Service, lender: Option<&Lender>, at: &str, whom: &str) {
+    if let Some(lender) = lender {
+        let what = lender.source.what();
+        ui::status("lending", &format!("the credentials of {what}, to {whom}"));
+    }
+    ui::status("serving", &format!("the metadata of {} at {at}", service.facts().instance_id));
 }
 
 /// What EC2 would make of the image. Its snapshots are not looked for.
@@ -134,10 +168,11 @@ struct Lender {
 impl Lender {
     fn new(args: &Metadata, facts: &mut Facts, now: Now) -> Result<Option<Lender>, Failure> {
         let Some(given) = &args.iam_credentials else { return Ok(None) };
-        if !args.allow_local_users {
+        if args.command.is_empty() && !args.allow_local_users {
             let message = "--iam-credentials: every user of this computer could read them from the port";
             return Err(
-                Failure::new(Code::CommandLine, message).hint("if they all may, add --allow-local-users")
+                Failure::new(Code::CommandLine, message)
+                    .hint("run the client by it: `ami-run metadata … -- COMMAND`; or if they all may, add --allow-local-users")
             );
         }
         let source = credentials::Source::open(given, |name| std::env::var_os(name))?;

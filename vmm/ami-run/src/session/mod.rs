@@ -8,7 +8,7 @@ mod server;
 mod signals;
 
 pub(crate) use course::Cause;
-pub(crate) use signals::{Signals, name as signal_name};
+pub(crate) use signals::{Sender, Signals, name as signal_name};
 
 use crate::console::{ConsoleLog, Input, Screen, Transcript};
 use crate::parent::Parent;

@@ -14,6 +14,14 @@ const TAKEN: [i32; 6] =
 /// The size of the record that a read gives (signalfd_siginfo); its first four bytes are the number.
 const RECORD: usize = size_of::<libc::signalfd_siginfo>();
 
+/// Whom a signal is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// The terminal, mostly: the whole process group has it.
+    Kernel,
+    Process,
+}
+
 #[derive(Debug)]
 pub(crate) struct Signals {
     from: File,
@@ -41,10 +49,18 @@ impl Signals {
 
     /// The next signal that has come, if any.
     pub(crate) fn next(&mut self) -> Option<i32> {
+        self.next_of().map(|(signal, _)| signal)
+    }
+
+    /// The same, and whom it is from.
+    pub(crate) fn next_of(&mut self) -> Option<(i32, Sender)> {
         let mut record = [0; RECORD];
         self.from.read_exact(&mut record).ok()?;
-        let [a, b, c, d, ..] = record;
-        i32::try_from(u32::from_ne_bytes([a, b, c, d])).ok()
+        // Number, errno and code, each of four bytes.
+        let [a, b, c, d, _, _, _, _, w, x, y, z, ..] = record;
+        let code = i32::from_ne_bytes([w, x, y, z]);
+        let sender = if code == libc::SI_KERNEL { Sender::Kernel } else { Sender::Process };
+        Some((i32::try_from(u32::from_ne_bytes([a, b, c, d])).ok()?, sender))
     }
 
     pub(crate) fn fd(&self) -> RawFd {
