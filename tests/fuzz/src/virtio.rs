@@ -4,8 +4,11 @@ use crate::host;
 use crate::input::Input;
 use ami_run_memory::{Gpa, Memory};
 use ami_run_models::irq::Bell;
-use ami_run_models::virtio::{Block, Broken, Chain, Handler, Kind, Ring, Rng, Setup, Used};
-use std::sync::OnceLock;
+use ami_run_models::virtio::{
+    Block, Broken, Chain, Handler, LiveQueue, Requests, Ring, Rng, Setup, Used, Work as _,
+};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 const RAM: u64 = 0x8000;
 const TABLE: u64 = 0x1000;
@@ -17,12 +20,12 @@ const BATCHES: usize = 8;
 /// The first byte of a play says the queue's size, whether event indices are used, and whether raw ring addresses follow.
 /// Each step begins with a byte: 0 writes a descriptor, 1 offers a head, 2 puts bytes into memory, 3 rings.
 pub fn virtio_block(data: &[u8]) {
-    play(data, 128, Block::new(host::volume(), "vol-0").handler(0));
+    play(data, 128, Block::new(host::volume(), "vol-0").handler());
 }
 
 /// The same, with at most eight requests in the queue.
 pub fn virtio_rng(data: &[u8]) {
-    play(data, 8, Box::new(Checked(Rng.handler(0))));
+    play(data, 8, Box::new(Checked(Rng.handler())));
 }
 
 /// virtio-rng, watched: it gives no more than was asked for, nor than it may.
@@ -43,7 +46,8 @@ impl Handler for Checked {
 struct Play<'a> {
     input: Input<'a>,
     memory: Memory,
-    ring: Ring,
+    requests: Requests,
+    is_broken: Arc<AtomicBool>,
     size: u16,
     offered: u16,
 }
@@ -63,8 +67,12 @@ fn play(data: &[u8], max_size: u16, handler: Box<dyn Handler>) -> Option<(u16, M
     let event_index = first & 0x40 != 0;
     let setup = Setup { max_size, size, descriptors, driver, device, event_index };
     let memory = host::ram(RAM);
-    let ring = Ring::new(&setup, memory.clone(), handler)?;
-    let mut play = Play { input, memory, ring, size, offered: 0 };
+    let ring = Ring::new(&setup, memory.clone())?;
+    let is_broken: Arc<AtomicBool> = Arc::default();
+    let told = Arc::clone(&is_broken);
+    let broken = Box::new(move |_: &Broken| assert!(!told.swap(true, Ordering::Relaxed), "told twice"));
+    let requests = Requests::new(LiveQueue { ring, interrupt: Box::new(|| ()), broken }, handler);
+    let mut play = Play { input, memory, requests, is_broken, size, offered: 0 };
     while let Some(what) = play.input.byte() {
         if what & 3 == 3 {
             play.ring()?;
@@ -105,18 +113,17 @@ impl Play<'_> {
     }
 
     fn ring(&mut self) -> Option<()> {
-        let mut served = Ok(true);
         for _ in 0..BATCHES {
-            if matches!(served, Ok(true)) {
-                served = self.ring.serve(true, || ());
+            if !self.requests.serve(true) {
+                break;
             }
         }
         // What was begun ends, in a broken ring too.
-        while !self.ring.is_idle() {
-            self.ring.wait(silence()).expect("a queue to wait for");
-            served = served.and(self.ring.serve(false, || ()));
+        while !self.requests.is_idle() {
+            self.requests.wait(silence()).expect("a queue to wait for");
+            self.requests.serve(false);
         }
-        served.is_ok().then_some(())
+        (!self.is_broken.load(Ordering::Relaxed)).then_some(())
     }
 }
 
@@ -135,11 +142,11 @@ mod tests {
         let corpus =
             |name: &str| std::fs::read(format!("{}/corpus/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
         for (name, chains) in [("requests", 6), ("indirect", 1), ("event_index", 2)] {
-            let handler = Block::new(host::volume(), "vol-0").handler(0);
+            let handler = Block::new(host::volume(), "vol-0").handler();
             let (used, _) = play(&corpus(&format!("virtio_block/{name}")), 128, handler).unwrap();
             assert_eq!(used, chains, "{name}");
         }
-        let (used, memory) = play(&corpus("virtio_rng/requests"), 8, Rng.handler(0)).unwrap();
+        let (used, memory) = play(&corpus("virtio_rng/requests"), 8, Rng.handler()).unwrap();
         let written: Vec<u32> =
             (0..3).map(|place| memory.read_record(Gpa(USED + 8 + 8 * place)).unwrap()).collect();
         assert_eq!((used, written), (3, vec![64, 8192, 1512]));

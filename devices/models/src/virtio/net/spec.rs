@@ -22,6 +22,8 @@ const NEEDS_CSUM: u8 = 1;
 const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
 
+/// Where a frame says what it carries.
+const ETHERTYPE: usize = 12;
 /// The shortest headers of a TCP segment over IPv4 in a frame.
 const TCP_HEADERS: usize = 14 + 20 + 20;
 /// Where TCP says how long its header is, in words: the upper half of this byte.
@@ -72,8 +74,10 @@ impl Header {
             GSO_NONE => None,
             GSO_TCPV4 => {
                 let size = self.gso_size.get();
-                let fits = features & HOST_TSO4 != 0 && checksum.is_some() && frame.len() > TCP_HEADERS;
-                if !fits || size == 0 {
+                // What a tag stands before is the link's to see.
+                let is_ipv4 = matches!(frame.get(ETHERTYPE..), Some([8, 0, ..] | [0x81, 0, ..]));
+                let fits = is_ipv4 && frame.len() > TCP_HEADERS && checksum.is_some();
+                if !fits || size == 0 || features & HOST_TSO4 == 0 {
                     return None;
                 }
                 Some(size)
@@ -120,7 +124,9 @@ mod tests {
     }
 
     fn means(header: Header, len: usize, features: u64) -> Option<Offload> {
-        header.offload(&vec![0; len], features)
+        let mut frame = vec![0; len];
+        frame[ETHERTYPE] = 8;
+        header.offload(&frame, features)
     }
 
     #[test]
@@ -151,6 +157,16 @@ mod tests {
             ("nothing known", header(NEEDS_CSUM, 0xff, 1460, 34, 16), 3000, ALL),
         ] {
             assert_eq!(means(header, len, features), None, "{what}");
+        }
+    }
+
+    #[test]
+    fn segments_of_ipv4_are_in_frames_of_ipv4() {
+        let segments = header(NEEDS_CSUM, GSO_TCPV4, 1460, 34, 16);
+        for (kind, good) in [([8, 0], true), ([0x81, 0], true), ([0x86, 0xdd], false), ([8, 6], false)] {
+            let mut frame = [0; 100];
+            frame[ETHERTYPE..ETHERTYPE + 2].copy_from_slice(&kind);
+            assert_eq!(segments.offload(&frame, ALL).is_some(), good, "{kind:x?}");
         }
     }
 
