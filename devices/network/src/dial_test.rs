@@ -1,5 +1,4 @@
 //! Sockets of this process's that lead to the guest.
-#![expect(clippy::arithmetic_side_effects, reason = "the tests' own numbers")]
 
 use crate::link::Link as _;
 use crate::play::{Client, Play, ROUTER, config, host, noise};

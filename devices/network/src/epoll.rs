@@ -17,6 +17,8 @@ pub(crate) enum Owner {
     TcpForward,
     UdpForward,
     Dialer,
+    Tap,
+    Inside,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ impl Token {
             Owner::TcpForward => 2,
             Owner::UdpForward => 3,
             Owner::Dialer => 4,
+            Owner::Tap => 5,
+            Owner::Inside => 6,
         };
         let index = u64::try_from(self.index).unwrap_or(0);
         owner << OWNER | (index & ((1 << INDEX) - 1)) << 32 | u64::from(self.generation)
@@ -57,7 +61,9 @@ impl Token {
             1 => Owner::Udp,
             2 => Owner::TcpForward,
             3 => Owner::UdpForward,
-            _ => Owner::Dialer,
+            4 => Owner::Dialer,
+            5 => Owner::Tap,
+            _ => Owner::Inside,
         };
         let index = usize::try_from(packed >> 32 & ((1 << INDEX) - 1)).unwrap_or(0);
         Token { owner, index, generation: u32::try_from(packed & u64::from(u32::MAX)).unwrap_or(0) }
@@ -106,7 +112,15 @@ mod tests {
 
     #[test]
     fn a_token_comes_back_as_it_was() {
-        for owner in [Owner::Tcp, Owner::Udp, Owner::TcpForward, Owner::UdpForward, Owner::Dialer] {
+        for owner in [
+            Owner::Tcp,
+            Owner::Udp,
+            Owner::TcpForward,
+            Owner::UdpForward,
+            Owner::Dialer,
+            Owner::Tap,
+            Owner::Inside,
+        ] {
             for token in
                 [Token { owner, index: 0, generation: u32::MAX }, Token { owner, index: 4095, generation: 0 }]
             {

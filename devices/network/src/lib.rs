@@ -1,7 +1,8 @@
-//! The user-mode network link: what a guest sees as a subnet of a VPC, with no privilege, no set-up and no helper.
+//! A guest's network link. User-mode: what a guest sees as a subnet of a VPC, with no privilege, no set-up and no helper
+//! (user). Or a TAP interface that somebody made on the host (tap).
 //!
-//! Frames in, frames out, each with what its receiver has still to do (offload). The link answers ARP, DHCP, echoes,
-//! the time, and the names that EC2's resolver knows (subnet, dhcp, ntp, dns); services plugged in at an address
+//! Frames in, frames out, each with what its receiver has still to do (offload). The user-mode link answers ARP, DHCP,
+//! echoes, the time, and the names that EC2's resolver knows (subnet, dhcp, ntp, dns); services plugged in at an address
 //! (service); all else goes through sockets of the host (tcp, udp), and ports of the host's and sockets of this
 //! process's lead to the guest (forward, dial). Everything runs in its owner's thread: nothing here waits, and nothing
 //! asks what time it is.
@@ -12,7 +13,6 @@
 //!
 //! Left out: virtio and any other card's headers; IPv6 to and from the host's network; fragments, in and out; answers to
 //! pings beyond the router.
-#![forbid(unsafe_code)]
 #![deny(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -41,6 +41,9 @@ mod offload;
 mod play;
 mod service;
 mod subnet;
+mod tap;
+#[cfg(test)]
+mod tap_test;
 mod tcp;
 mod udp;
 mod user;
@@ -56,4 +59,5 @@ pub use link::{Link, Now};
 pub use offload::{Checksum, Frame, MAX_FRAME, Offload, Takes};
 pub use service::{Answer, Service, Session};
 pub use subnet::Guest;
+pub use tap::{TapConfig, TapError, TapLink};
 pub use user::{Config, LinkError, UserLink};

@@ -6,7 +6,7 @@
     reason = "the tests' own numbers"
 )]
 
-use crate::link::{Link as _, Now};
+use crate::link::{Link, Now};
 use crate::offload::{Checksum, Frame, MAX_FRAME, Offload, Takes};
 use crate::subnet::Guest;
 use crate::user::{Config, UserLink};
@@ -59,8 +59,8 @@ pub(crate) fn host<T: Send + 'static>(
 }
 
 /// The link, its clock, and its misfortunes.
-pub(crate) struct Play {
-    pub(crate) link: UserLink,
+pub(crate) struct Play<L = UserLink> {
+    pub(crate) link: L,
     frame: Box<Frame>,
     macs: Macs,
     skipped: Duration,
@@ -82,8 +82,20 @@ pub(crate) struct Play {
 impl Play {
     pub(crate) fn new(config: Config) -> Play {
         let macs = config.guest.macs();
+        Play::on(UserLink::new(config).unwrap(), macs, Takes::default())
+    }
+
+    pub(crate) fn with_offloads(config: Config) -> Play {
+        let macs = config.guest.macs();
+        Play::on(UserLink::new(config).unwrap(), macs, Takes { checksum: true, segments: true })
+    }
+}
+
+impl<L: Link> Play<L> {
+    pub(crate) fn on(mut link: L, macs: Macs, takes: Takes) -> Play<L> {
+        link.begin(takes);
         Play {
-            link: UserLink::new(config).unwrap(),
+            link,
             frame: vec![0; MAX_FRAME].into_boxed_slice().try_into().unwrap(),
             macs,
             skipped: Duration::ZERO,
@@ -92,18 +104,11 @@ impl Play {
             loses_next: false,
             held: None,
             random: 88172645463325252,
-            takes: Takes::default(),
+            takes,
             others: Vec::new(),
             largest: (0, None),
             ttls: Vec::new(),
         }
-    }
-
-    pub(crate) fn with_offloads(config: Config) -> Play {
-        let mut play = Play::new(config);
-        play.takes = Takes { checksum: true, segments: true };
-        play.link.begin(play.takes);
-        play
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -138,11 +143,11 @@ impl Play {
     pub(crate) fn until(
         &mut self,
         clients: &mut [&mut Client],
-        mut done: impl FnMut(&mut Play, &mut [&mut Client]) -> bool,
+        mut done: impl FnMut(&mut Play<L>, &mut [&mut Client]) -> bool,
     ) {
         let begun = Instant::now();
         while !done(self, clients) {
-            assert!(begun.elapsed() < PATIENCE, "stuck, with {} flows", self.link.flows());
+            assert!(begun.elapsed() < PATIENCE, "stuck, with {:?}", self.link);
             if !self.turn(clients) {
                 self.idle(clients);
             }
@@ -176,11 +181,11 @@ impl Play {
     }
 
     fn deliver(&mut self, frame: &[u8], offload: Offload, clients: &mut [&mut Client]) {
-        assert_eq!(frame[..6], self.macs.guest, "a frame for another station");
         if frame[12..14] != [8, 0] || frame[23] != PROTOCOL_TCP {
             self.others.push(frame.to_vec());
             return;
         }
+        assert_eq!(frame[..6], self.macs.guest, "a frame for another station");
         let packet = Packet::parse(&frame[14..]).expect("a good packet");
         assert_eq!(packet.destination, ADDRESS);
         self.ttls.push(frame[22]);
@@ -234,6 +239,7 @@ pub(crate) struct Client {
     next: u32,
     theirs: u32,
     their_window: u32,
+    their_scale: u8,
     due: bool,
     /// Segments that came before their time: each is answered.
     repeats: u32,
@@ -262,6 +268,7 @@ impl Client {
             next: FIRST,
             theirs: 0,
             their_window: 0,
+            their_scale: 0,
             due: false,
             repeats: 0,
         }
@@ -297,6 +304,7 @@ impl Client {
             self.to = SocketAddrV4::new(source, segment.source);
             self.theirs = segment.sequence.wrapping_add(1);
             self.their_window = segment.window.into();
+            self.their_scale = segment.scale.unwrap_or(0);
             (self.listening, self.due) = (false, true);
             self.next = self.first;
             self.acknowledged = self.first;
@@ -315,6 +323,7 @@ impl Client {
                 return;
             }
             self.theirs = segment.sequence.wrapping_add(1);
+            self.their_scale = segment.scale.unwrap_or(0);
             assert_eq!(segment.mss, Some(8961));
             assert_eq!(segment.acknowledged, self.first.wrapping_add(1));
         }
@@ -328,7 +337,7 @@ impl Client {
             if self.next.wrapping_sub(self.acknowledged) >= 1 << 31 {
                 self.next = self.acknowledged;
             }
-            let shift = if segment.has(SYN) { 0 } else { 3 };
+            let shift = if segment.has(SYN) { 0 } else { self.their_scale };
             self.their_window = u32::from(segment.window) << shift;
             self.connected |= news > 0;
         }
@@ -358,7 +367,7 @@ impl Client {
     }
 
     /// Says what it may; false: nothing.
-    fn speak(&mut self, play: &mut Play) -> bool {
+    fn speak<L: Link>(&mut self, play: &mut Play<L>) -> bool {
         if self.reset || self.listening {
             return false;
         }
@@ -401,7 +410,7 @@ impl Client {
         spoke
     }
 
-    pub(crate) fn write(&mut self, play: &mut Play, flags: u8, sequence: u32, payload: &[u8]) {
+    pub(crate) fn write<L: Link>(&mut self, play: &mut Play<L>, flags: u8, sequence: u32, payload: &[u8]) {
         self.due = false;
         let options: &[u8] = if flags & SYN == 0 { &[] } else { &[2, 4, 0x23, 0x01, 1, 3, 3, SCALE] };
         let window = if flags & SYN == 0 { self.window >> SCALE } else { self.window };
@@ -431,7 +440,7 @@ impl Client {
     }
 
     /// A reset that fits.
-    pub(crate) fn break_off(&mut self, play: &mut Play) {
+    pub(crate) fn break_off<L: Link>(&mut self, play: &mut Play<L>) {
         self.write(play, RST | ACK, self.next, &[]);
         self.reset = true;
     }

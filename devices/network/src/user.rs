@@ -8,6 +8,7 @@ use crate::link::{Link, Now};
 use crate::offload::{Frame, Offload, Takes};
 use crate::service::Service;
 use crate::subnet::{Guest, TTL};
+use crate::tap::TapError;
 use crate::tcp::{self, Key, Pen, Segment, far::Far};
 use crate::wire::{
     ETHERTYPE_ARP, ETHERTYPE_IP, ETHERTYPE_IP6, PROTOCOL_ICMP, PROTOCOL_ICMP6, PROTOCOL_TCP, PROTOCOL_UDP,
@@ -44,6 +45,8 @@ pub enum LinkError {
     Forward { forward: Forward, cause: Errno },
     #[error("the host gives no epoll set: {0}")]
     Epoll(Errno),
+    #[error(transparent)]
+    Tap(#[from] TapError),
 }
 
 fn why(cause: Errno, forward: Forward) -> String {
@@ -75,6 +78,8 @@ pub struct UserLink {
     guest: Guest,
     takes: Takes,
     host_loopback: bool,
+    /// Where those who call seem to be whom the guest cannot answer at their own address.
+    own: Option<Ipv4Addr>,
     directory: Directory,
     services: Vec<Service>,
     epoll: Epoll,
@@ -123,6 +128,7 @@ impl UserLink {
             guest: config.guest,
             takes: Takes::default(),
             host_loopback: config.host_loopback,
+            own: None,
             directory: Directory::new(config.resolvers),
             services: config.services,
             epoll,
@@ -144,6 +150,29 @@ impl UserLink {
     /// Connections and flows that exist.
     pub fn flows(&self) -> usize {
         self.tcp.len().saturating_add(self.udp.len())
+    }
+
+    /// Those who dial seem to be here, not at the router.
+    pub(crate) fn be_at(&mut self, address: Ipv4Addr) {
+        self.own = Some(address);
+    }
+
+    /// The guest turns out to be this station, and at this address, if it has one yet.
+    pub(crate) fn meet(&mut self, mac: [u8; 6], address: Ipv4Addr) {
+        self.guest.mac = mac;
+        if !address.is_unspecified() {
+            self.guest.address = address;
+        }
+    }
+
+    /// Answers who has an address.
+    pub(crate) fn resolve(&mut self, arp: &[u8]) {
+        let services = &self.services;
+        let serves = |address: Ipv4Addr| {
+            self.own == Some(address) || services.iter().any(|one| one.at.ip() == address)
+        };
+        let reply = self.guest.arp(arp, serves);
+        self.reply(reply);
     }
 
     fn accept(&mut self, index: usize, now: Now) {
@@ -200,14 +229,14 @@ impl UserLink {
         let guest = &self.guest;
         let (address, port) = forward::seen_as(
             peer,
-            guest.router(),
+            self.own.unwrap_or(guest.router()),
             |address| host::beyond(guest, address, false).is_some(),
             |address, port| !self.tcp.knows(&guest.key(guest_port, address, port)),
         )?;
         Some(guest.key(guest_port, address, port))
     }
 
-    fn packet(&mut self, packet: &Packet<'_>, without_checksum: bool, now: Now) {
+    pub(crate) fn packet(&mut self, packet: &Packet<'_>, without_checksum: bool, now: Now) {
         let own = self.guest.is_own(packet.source);
         match packet.protocol {
             PROTOCOL_TCP if own => self.segment(packet, without_checksum, now),
@@ -389,12 +418,7 @@ impl Link for UserLink {
     fn send(&mut self, frame: &[u8], offload: Offload, now: Now) {
         let Some((kind, payload)) = self.guest.heard(frame) else { return };
         match kind {
-            ETHERTYPE_ARP => {
-                let services = &self.services;
-                let reply =
-                    self.guest.arp(payload, |address| services.iter().any(|one| one.at.ip() == address));
-                self.reply(reply);
-            }
+            ETHERTYPE_ARP => self.resolve(payload),
             ETHERTYPE_IP => {
                 if let Some(packet) = Packet::parse(payload) {
                     self.packet(&packet, offload.checksum.is_some(), now);
@@ -436,6 +460,7 @@ impl Link for UserLink {
                 Owner::Udp => self.udp.event(token.index, token.generation),
                 Owner::UdpForward => self.udp.port_event(token.index),
                 Owner::Dialer => self.take_dials(now),
+                Owner::Tap | Owner::Inside => {}
                 Owner::TcpForward => {
                     if let Some(listener) = self.listeners.get_mut(token.index) {
                         listener.ready = true;

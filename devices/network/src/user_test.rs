@@ -241,7 +241,7 @@ fn each_side_may_close_first_and_the_other_goes_on() {
 }
 
 /// A service that says everything back in capitals, and ends at a full stop; two hops far.
-fn shouting(at: SocketAddrV4) -> Service {
+pub(crate) fn shouting(at: SocketAddrV4) -> Service {
     let open = || -> crate::Session {
         Box::new(|bytes: &[u8], answer: &mut Answer| {
             answer.bytes.extend(bytes.to_ascii_uppercase());
