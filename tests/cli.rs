@@ -32,6 +32,8 @@ mod life;
 mod lint;
 #[path = "cli/metadata.rs"]
 mod metadata;
+#[path = "cli/namespace.rs"]
+mod namespace;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/plan.rs"]

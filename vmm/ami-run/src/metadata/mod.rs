@@ -61,6 +61,9 @@ fn serve(args: &Metadata) -> Result<Code, Failure> {
     facts.public_key = args.ssh_key.as_deref().map(inputs::public_key).transpose()?;
     facts.tags = inputs::tags(&args.tags, options.tags)?;
     let lender = Lender::new(args, &mut facts, now)?;
+    if options.ipv6 && !args.command.is_empty() {
+        namespace::give_ipv6(&mut facts);
+    }
     let secret = ids::random().map_err(|cause| state::catalog_failure(&cause))?;
     let service = Service::new(facts, options, secret, Some(signer()?), now);
     match args.command.as_slice() {
@@ -93,9 +96,8 @@ fn in_namespace(
 ) -> Result<Code, Failure> {
     let odd = || Failure::new(Code::Bug, "the instance has no address");
     let station = Station::new(service.facts()).ok_or_else(odd)?;
-    tell(&service, lender.as_ref(), &format!("http://{}/", plug::ADDRESS.ip()), program);
-    let services = vec![plug::service(service, lender)];
-    namespace::run(&station, services, command)
+    tell(&service, lender.as_ref(), &format!("http://{}/", plug::ADDRESS), program);
+    namespace::run(&station, plug::services(service, lender), command)
 }
 
 fn tell(service: &Service, lender: Option<&Lender>, at: &str, whom: &str) {

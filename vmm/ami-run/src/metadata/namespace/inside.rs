@@ -66,7 +66,8 @@ fn connect(station: &Station) -> io::Result<()> {
     let rtnetlink = Rtnetlink::open()?;
     rtnetlink.loopback_up()?;
     let index = rtnetlink.interface_up(tap::NAME, station.mac, station.mtu())?;
-    station.addresses().iter().try_for_each(|address| rtnetlink.address(index, address))
+    station.addresses().into_iter().try_for_each(|address| rtnetlink.address(index, address))?;
+    station.routes().iter().try_for_each(|route| rtnetlink.route(index, route))
 }
 
 /// Puts what a DHCP lease would write over the computer's own resolv.conf, in this namespace of mounts.

@@ -1,7 +1,7 @@
 //! Addresses, routes and links of this network namespace, by rtnetlink(7): three messages, each of which is answered.
 //! By hand, since no crate that the product uses has them and those that do bring many more.
 
-use super::station::Address;
+use super::station::Route;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice, recv, send, socket_with,
@@ -89,24 +89,32 @@ impl Rtnetlink {
         Message::new(libc::RTM_NEWLINK, 0, &[&[0; 4], &index, &up, &up])
     }
 
-    /// Gives an interface an address, and the way beyond its subnet.
-    pub(super) fn address(&self, index: u32, given: &Address) -> io::Result<()> {
-        let (family, address) = raw(given.address);
+    /// Gives an interface an address.
+    pub(super) fn address(&self, index: u32, (address, prefix): (IpAddr, u8)) -> io::Result<()> {
+        let (family, address) = raw(address);
         // Nobody else has it: an IPv6 address need not be asked for first.
         let flags = u8::try_from(libc::IFA_F_NODAD).unwrap_or_default();
-        let number = index.to_ne_bytes();
-        let create = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
         // ifaddrmsg: family, bits, flags, scope, index.
-        let message = Message::new(libc::RTM_NEWADDR, create, &[&[family, given.prefix, flags, 0], &number]);
-        self.ask(message.with(libc::IFA_LOCAL, &address).with(libc::IFA_ADDRESS, &address))?;
-        let (_, router) = raw(given.router);
+        let body = [&[family, prefix, flags, 0][..], &index.to_ne_bytes()];
+        let message = Message::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &body);
+        self.ask(message.with(libc::IFA_LOCAL, &address).with(libc::IFA_ADDRESS, &address))
+    }
+
+    /// Lets an interface be the way to somewhere.
+    pub(super) fn route(&self, index: u32, route: &Route) -> io::Result<()> {
+        let (family, to) = raw(route.to);
+        let scope = if route.router.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
         // rtmsg: family, bits of destination and source, tos, table, protocol, scope, kind, flags.
-        let route = [
-            &[family, 0, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_BOOT, libc::RT_SCOPE_UNIVERSE][..],
+        let body = [
+            &[family, route.prefix, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_BOOT, scope][..],
             &[libc::RTN_UNICAST, 0, 0, 0, 0],
         ];
-        let message = Message::new(libc::RTM_NEWROUTE, create, &route);
-        self.ask(message.with(libc::RTA_GATEWAY, &router).with(libc::RTA_OIF, &number))
+        let message = Message::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &body);
+        let message = message.with(libc::RTA_DST, &to).with(libc::RTA_OIF, &index.to_ne_bytes());
+        self.ask(match route.router.map(raw) {
+            Some((_, router)) => message.with(libc::RTA_GATEWAY, &router),
+            None => message,
+        })
     }
 
     /// Sends it; the kernel answers with an error's number, or none.

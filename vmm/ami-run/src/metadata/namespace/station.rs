@@ -3,7 +3,14 @@
 use ami_run_metadata::Facts;
 use ami_run_network::{Guest, MTU};
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Where EC2's services answer over IPv6, and how many bits they share.
+const SERVICES: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 64);
+/// For an instance that needs an IPv6 address and has none: one of RFC 3849's, which lead nowhere.
+const IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x1234, 0x1a00, 0, 0, 0, 0x66);
+const IPV6_SUBNET: &str = "2001:db8:1234:1a00::/64";
+const IPV6_VPC: &str = "2001:db8:1234:1a00::/56";
 
 /// What the process that makes the namespace is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,16 +19,27 @@ pub(crate) struct Station {
     /// Its private address, and how many bits its subnet's addresses share.
     address: Ipv4Addr,
     prefix: u8,
+    ipv6: Option<Ipv6Addr>,
     host_name: String,
     pub(super) domain: String,
 }
 
-/// One address of the interface, and its way out.
+/// A way out of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) address: IpAddr,
+pub(super) struct Route {
+    pub(super) to: IpAddr,
     pub(super) prefix: u8,
-    pub(super) router: IpAddr,
+    /// None: it is on the link.
+    pub(super) router: Option<IpAddr>,
+}
+
+/// Gives the instance an IPv6 address, if it has none.
+pub(in crate::metadata) fn give_ipv6(facts: &mut Facts) {
+    if let Some(interface) = facts.interfaces.first_mut().filter(|interface| interface.ipv6s.is_empty()) {
+        interface.ipv6s = vec![IPV6];
+        interface.subnet_ipv6_cidrs = vec![IPV6_SUBNET.to_owned()];
+        interface.vpc_ipv6_cidrs = vec![IPV6_VPC.to_owned()];
+    }
 }
 
 impl Station {
@@ -40,6 +58,7 @@ impl Station {
             mac: bytes.try_into().ok()?,
             address: *interface.private_ipv4s.first()?,
             prefix: prefix.parse().ok().filter(|bits| (1..=30).contains(bits))?,
+            ipv6: interface.ipv6s.first().copied(),
             host_name: host_name.to_owned(),
             domain: domain.to_owned(),
         })
@@ -50,6 +69,7 @@ impl Station {
             mac: self.mac,
             address: self.address,
             prefix: self.prefix,
+            ipv6: self.ipv6,
             host_name: self.host_name.clone(),
             domain: self.domain.clone(),
         }
@@ -59,8 +79,19 @@ impl Station {
         MTU.into()
     }
 
-    pub(super) fn addresses(&self) -> Vec<Address> {
-        vec![Address { address: self.address.into(), prefix: self.prefix, router: self.in_subnet(1).into() }]
+    /// Each with the bits that its subnet's share; the IPv6 one has its subnet for itself, as DHCPv6 gives it.
+    pub(super) fn addresses(&self) -> Vec<(IpAddr, u8)> {
+        let ipv4 = (self.address.into(), self.prefix);
+        [ipv4].into_iter().chain(self.ipv6.map(|address| (address.into(), 128))).collect()
+    }
+
+    /// Over IPv4 to everywhere; over IPv6 to EC2's services, since the link leads nowhere else.
+    pub(super) fn routes(&self) -> Vec<Route> {
+        let router = Some(self.in_subnet(1).into());
+        let ipv4 = Route { to: Ipv4Addr::UNSPECIFIED.into(), prefix: 0, router };
+        let (to, prefix) = SERVICES;
+        let ipv6 = self.ipv6.map(|_| Route { to: to.into(), prefix, router: None });
+        [ipv4].into_iter().chain(ipv6).collect()
     }
 
     /// As a DHCP lease names it: the subnet's third address.
@@ -80,15 +111,21 @@ mod tests {
 
     #[test]
     fn router_and_resolver_are_at_the_subnet_s_begin() {
-        let station = Station {
+        let mut station = Station {
             mac: [2; 6],
             address: Ipv4Addr::new(172, 31, 20, 66),
             prefix: 20,
+            ipv6: None,
             host_name: "ip-172-31-20-66".to_owned(),
             domain: "ec2.internal".to_owned(),
         };
-        let router = IpAddr::from([172, 31, 16, 1]);
-        assert_eq!(station.addresses(), [Address { address: [172, 31, 20, 66].into(), prefix: 20, router }]);
+        let router = Some(IpAddr::from([172, 31, 16, 1]));
+        let everywhere = Route { to: Ipv4Addr::UNSPECIFIED.into(), prefix: 0, router };
+        assert_eq!(station.addresses(), [([172, 31, 20, 66].into(), 20)]);
+        assert_eq!(station.routes(), [everywhere]);
         assert_eq!(station.resolver(), Ipv4Addr::new(172, 31, 16, 2));
+        station.ipv6 = Some(IPV6);
+        assert_eq!(station.addresses()[1], (IPV6.into(), 128));
+        assert_eq!((station.routes()[1].prefix, station.routes()[1].router), (64, None));
     }
 }
