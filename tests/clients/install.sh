@@ -1,0 +1,54 @@
+# Gets the clients from their registries into the cache. Each function sets the folder where they are, or `why` there
+# are none and fails.
+# shellcheck shell=bash disable=SC2034
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/ami-run-test/clients
+mkdir -p "$cache"
+
+# The newest of each on 22 November 2026.
+pip_packages=(awscli==1.46.3 botocore==1.44.5)
+npm_packages=(@smithy/credential-provider-imds@4.5.2)
+
+# kept NAME WHAT... : the folder of what was made of these words; true if it is there already.
+kept() {
+    local name=$1
+    shift
+    folder=$cache/$name-$(sha256sum <<<"$*" | cut -c 1-16)
+    exec 8>"$folder.lock"
+    flock 8
+    [[ -e $folder/done ]]
+}
+
+# Everything that was made is there, so that a run that was cut off is none.
+made() {
+    touch "$folder/done"
+}
+
+begin_anew() {
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    echo "installing $*" >&2
+}
+
+python_clients() {
+    command -v python3 >/dev/null && python3 -c 'import ensurepip' 2>/dev/null || tests/lib/need python3-venv >&2 ||
+        { why="python3-venv cannot be installed" && return 1; }
+    if ! kept python "$(python3 -c 'import sys; print(sys.version, sys.prefix)')" "${pip_packages[@]}"; then
+        begin_anew "${pip_packages[@]}"
+        python3 -m venv "$folder" && "$folder/bin/pip" install --quiet "${pip_packages[@]}" >&2 ||
+            { why="pip cannot install ${pip_packages[*]}" && return 1; }
+        made
+    fi
+    python=$folder
+}
+
+node_clients() {
+    command -v npm >/dev/null || tests/lib/need nodejs npm >&2 || { why="npm cannot be installed" && return 1; }
+    if ! kept node "${npm_packages[@]}"; then
+        begin_anew "${npm_packages[@]}"
+        npm install --silent --no-audit --no-fund --prefix "$folder" "${npm_packages[@]}" >&2 ||
+            { why="npm cannot install ${npm_packages[*]}" && return 1; }
+        made
+    fi
+    node=$folder
+}
