@@ -110,6 +110,7 @@ impl Life {
             metadata_options: ami_run_catalog::MetadataOptions::default(),
             user_data: None,
             key: None,
+            key_file: None,
             user: None,
             iam_credentials: None,
         };

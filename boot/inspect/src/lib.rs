@@ -26,6 +26,7 @@ mod files;
 mod guess;
 pub mod initrd;
 mod lint;
+mod login;
 mod look;
 mod program;
 mod start;
@@ -38,4 +39,5 @@ pub use contents::{
 };
 pub use guess::{Guess, ROOT_DEVICE_NAME, guess};
 pub use lint::{Claims, Code, Finding, Severity, lint, lint_claims};
+pub use login::login_user;
 pub use look::look;

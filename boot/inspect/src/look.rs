@@ -13,7 +13,7 @@ use crate::table;
 use std::io::{self, Read, Seek};
 
 /// What may be read of a disk, however large it is.
-const MOST_AT_START: u64 = 64 << 20;
+pub(crate) const MOST_AT_START: u64 = 64 << 20;
 const MOST: u64 = 2 << 30;
 
 /// Folders below /EFI, and programs in one of them.
@@ -80,7 +80,7 @@ fn contents(disk: &mut Disk<'_>, depth: Depth) -> Contents {
 }
 
 /// A file system without a table before it.
-fn whole_disk(disk: &mut Disk<'_>) -> Option<Partition> {
+pub(crate) fn whole_disk(disk: &mut Disk<'_>) -> Option<Partition> {
     let holds = identify(disk, 0, disk.bytes);
     let role = if holds == Holds::Fat { Role::Esp } else { Role::Other };
     let whole = Partition {

@@ -52,6 +52,20 @@ impl Disk {
     }
 }
 
+/// The user that cloud-init makes of the system on a disk.
+pub(crate) fn login_user(disk: &Disk) -> Result<Option<String>, Failure> {
+    let found = match disk {
+        Disk::File(base) => ami_run_inspect::login_user(&mut base.reader(), base.size()),
+        Disk::Volume(_, volume) => {
+            volume.reader().and_then(|mut reader| ami_run_inspect::login_user(&mut reader, volume.size()))
+        }
+    };
+    found.map_err(|source| {
+        let path = disk.path().to_owned();
+        unusable(&path.display().to_string(), &StorageError::Read { path, source })
+    })
+}
+
 /// What a volume on this disk file holds, or the volume that it is. None of `volume_bytes`: as large as the disk.
 pub(crate) fn look(disk: &Disk, volume_bytes: Option<u64>, depth: Depth) -> Result<Contents, Failure> {
     let size = disk.size();

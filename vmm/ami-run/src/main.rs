@@ -52,6 +52,9 @@ fn main() -> ExitCode {
     let run = || match args::read() {
         Ok(Command::Launch { args, bare }) => launch::run(&args, bare),
         Ok(Command::Process(args)) => instance::process(&args),
+        Ok(Command::Proxy(args)) => ssh::proxy(&args),
+        Ok(Command::Ssh(args)) => verbs::ssh(&args),
+        Ok(Command::Cp(args)) => verbs::cp(&args),
         Ok(Command::Doctor(args)) => doctor::run(&args),
         Ok(Command::Lint(args)) => lint::run(&args),
         Ok(Command::Console(args)) => attach::run(&args),

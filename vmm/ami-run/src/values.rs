@@ -99,6 +99,15 @@ pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Who logs in to a guest: a word that neither `ssh` nor a shell takes for more.
+pub(crate) fn user(text: &str) -> Result<String, String> {
+    let good = |c: char| c.is_alphanumeric() || "_.-@+".contains(c);
+    if text.is_empty() || text.starts_with('-') || !text.chars().all(good) {
+        return Err("give the name of a user".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 fn digits(text: &str) -> Option<u64> {
     // `parse` would take a plus sign.
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }

@@ -13,6 +13,7 @@ mod logs;
 mod metadata;
 mod process;
 mod snapshot;
+mod ssh;
 mod volume;
 
 pub(crate) use console::Console;
@@ -25,6 +26,7 @@ pub(crate) use logs::Logs;
 pub(crate) use metadata::Metadata;
 pub(crate) use process::{PROCESS, Process};
 pub(crate) use snapshot::SnapshotServe;
+pub(crate) use ssh::{Cp, LoginOptions, PROXY, Proxy, Ssh};
 pub(crate) use volume::{
     AttachVolume, DetachVolume, VolumeCreate, VolumeLs, VolumeRebase, VolumeResize, VolumeRm, VolumeServe,
 };
@@ -48,10 +50,14 @@ pub(crate) enum Command {
     },
     /// The process of a detached instance.
     Process(Box<Process>),
+    /// What connects `ssh` to a guest.
+    Proxy(Proxy),
     Doctor(Doctor),
     Lint(Lint),
     Console(Console),
     Logs(Logs),
+    Ssh(Ssh),
+    Cp(Cp),
     Metadata(Box<Metadata>),
     /// The process that becomes the command of `metadata`.
     MetadataInside(Inside),
@@ -89,7 +95,7 @@ struct Verb {
     read: fn(&[OsString]) -> Result<Command, clap::Error>,
 }
 
-const VERBS: [Verb; 23] = [
+const VERBS: [Verb; 25] = [
     Verb {
         name: "launch",
         about: "Launch an image; this word may be left out",
@@ -109,6 +115,16 @@ const VERBS: [Verb; 23] = [
         name: "logs",
         about: "Show what an instance's console said",
         read: |words| Logs::try_parse_from(words).map(Command::Logs),
+    },
+    Verb {
+        name: "ssh",
+        about: "Log in to an instance by SSH, or run a command there",
+        read: |words| Ssh::try_parse_from(words).map(Command::Ssh),
+    },
+    Verb {
+        name: "cp",
+        about: "Copy files to an instance or from it, by SSH",
+        read: |words| Cp::try_parse_from(words).map(Command::Cp),
     },
     Verb {
         name: "stop",
@@ -269,6 +285,11 @@ fn parse(words: &[OsString]) -> Result<Command, Refused> {
         return Inside::try_parse_from(rest).map(Command::MetadataInside).map_err(Refused::Clap);
     }
     if let Some((word, rest)) = words.split_first()
+        && word == PROXY
+    {
+        return Proxy::try_parse_from(rest).map(Command::Proxy).map_err(Refused::Clap);
+    }
+    if let Some((word, rest)) = words.split_first()
         && word == HELP
     {
         return help(rest);
@@ -373,6 +394,8 @@ mod tests {
             Lint::command(),
             Console::command(),
             Logs::command(),
+            Ssh::command(),
+            Cp::command(),
             Metadata::command(),
             SnapshotServe::command(),
             VolumeCreate::command(),

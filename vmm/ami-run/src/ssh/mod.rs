@@ -4,4 +4,20 @@
 //! Nothing of SSH is spoken here. `ssh` and `scp` reach the guest through this program's own control socket, so
 //! neither a port of this computer nor an address is needed.
 
-mod key;
+mod exec;
+pub(crate) mod key;
+mod login;
+mod master;
+mod mux;
+mod program;
+mod proxy;
+mod ready;
+mod relay;
+pub(crate) mod user;
+mod wait;
+
+pub(crate) use exec::{Exec, Outputs};
+pub(crate) use login::Login;
+pub(crate) use program::{Program, run};
+pub(crate) use proxy::run as proxy;
+pub(crate) use ready::Probe;

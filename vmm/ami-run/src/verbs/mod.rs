@@ -3,20 +3,24 @@
 //! Each is a face of the catalog's, with EC2's result of the same action as its JSON. What runs is asked by the control
 //! protocol, and what does not run is changed in its record.
 
+mod cp;
 mod ls;
 mod modify;
 mod prune;
 #[cfg(test)]
 mod samples;
+mod ssh;
 mod start;
 mod stop;
 mod volumes;
 mod wait;
 mod words;
 
+pub(crate) use cp::cp;
 pub(crate) use ls::ls;
 pub(crate) use modify::modify;
 pub(crate) use prune::prune;
+pub(crate) use ssh::{Reach, reach, ssh};
 pub(crate) use start::{reboot, start};
 pub(crate) use stop::{stop, terminate};
 pub(crate) use volumes::{attach, detach, list as volume_ls, remove as volume_rm, resize as volume_resize};
