@@ -1,19 +1,38 @@
 //! A launch plan as a new instance: what its record will hold.
 
 use crate::args::Launch;
+use crate::metadata::Inputs;
 use crate::plan::Plan;
 use ami_run_catalog::{
-    DEFAULT_ZONE, InstanceStoreDisk, MetadataOptions, Network, NewInstance, NewVolume, Reservation, Start,
-    VolumeOrigin, VolumeRecord, time,
+    Behavior, InstanceStoreDisk, Network, NewInstance, NewVolume, Reservation, Start, VolumeOrigin,
+    VolumeRecord, time,
 };
-use ami_run_image::{Interface, PlannedVolume, Tag};
+use ami_run_image::{Interface, LaunchPlan, PlannedVolume};
 use std::path::{PathBuf, absolute};
 
 /// The `index`th instance of this launch.
 pub(crate) fn instance(args: &Launch, plan: &Plan, reservation: &Reservation, index: u32) -> NewInstance {
-    let launch = &plan.launch;
-    let tag =
-        |name: &String| Tag { key: Some("Name".to_owned()), value: Some(name.clone()), ..Tag::default() };
+    NewInstance {
+        name: plan.name.clone(),
+        ami_launch_index: index,
+        start: start(&plan.start),
+        shutdown_behavior: args.instance_initiated_shutdown_behavior,
+        remove: args.removes(),
+        foreground: !args.detach,
+        stop_timeout: args.stop_timeout.as_secs(),
+        network: network(args),
+        key_file: args.given.ssh_key.as_ref().map(full),
+        ..described(&plan.launch, &plan.inputs, reservation, |planned| origin(args, planned))
+    }
+}
+
+/// What is an instance's whoever launches it, and also if nobody does. `origin`: where a volume's bytes are.
+pub(crate) fn described(
+    launch: &LaunchPlan,
+    inputs: &Inputs,
+    reservation: &Reservation,
+    origin: impl Fn(&PlannedVolume) -> VolumeOrigin,
+) -> NewInstance {
     let nvme = launch.volumes.first().is_none_or(|root| root.interface == Interface::Nvme);
     let stores = launch.instance_store.iter().map(|store| InstanceStoreDisk {
         virtual_name: store.virtual_name.clone(),
@@ -22,10 +41,10 @@ pub(crate) fn instance(args: &Launch, plan: &Plan, reservation: &Reservation, in
         nvme,
     });
     NewInstance {
-        name: plan.name.clone(),
+        name: String::new(),
         image_id: launch.image_id.clone(),
         reservation: reservation.clone(),
-        ami_launch_index: index,
+        ami_launch_index: 0,
         instance_type: launch.instance_type.name.clone(),
         architecture: launch.architecture.to_string(),
         root_device_name: launch.root_device_name.clone(),
@@ -36,22 +55,25 @@ pub(crate) fn instance(args: &Launch, plan: &Plan, reservation: &Reservation, in
         cpus: launch.cpus,
         memory_mib: launch.memory_mib,
         ena_support: nvme,
-        availability_zone: DEFAULT_ZONE.to_owned(),
-        tags: args.name.iter().map(tag).collect(),
-        volumes: launch.volumes.iter().map(|planned| volume(args, planned)).collect(),
+        kernel_id: launch.kernel_id.clone(),
+        ramdisk_id: launch.ramdisk_id.clone(),
+        product_codes: launch.product_codes.clone(),
+        availability_zone: inputs.availability_zone.clone(),
+        tags: inputs.tags.clone(),
+        volumes: launch.volumes.iter().map(|planned| volume(planned, origin(planned))).collect(),
         instance_store: stores.collect(),
-        start: start(&plan.start),
-        shutdown_behavior: args.instance_initiated_shutdown_behavior,
-        remove: args.removes(),
-        foreground: !args.detach,
-        stop_timeout: args.stop_timeout.as_secs(),
-        network: network(args),
-        metadata_options: MetadataOptions::default(),
-        user_data: None,
-        key: None,
+        start: Start::Firmware(None),
+        shutdown_behavior: Behavior::default(),
+        remove: false,
+        foreground: false,
+        stop_timeout: 0,
+        network: Network::default(),
+        metadata_options: inputs.metadata_options.clone().into(),
+        user_data: inputs.user_data.clone(),
+        key: inputs.key.as_ref().map(|key| (key.name.clone(), key.openssh.clone())),
         key_file: None,
         user: None,
-        iam_credentials: None,
+        iam_credentials: inputs.iam_credentials.clone(),
     }
 }
 
@@ -81,14 +103,17 @@ fn start(start: &Start) -> Start {
     }
 }
 
-fn volume(args: &Launch, planned: &PlannedVolume) -> NewVolume {
-    let origin = match planned.source.as_ref().map(full) {
+fn origin(args: &Launch, planned: &PlannedVolume) -> VolumeOrigin {
+    match planned.source.as_ref().map(full) {
         // By one name, by which it is found again whatever it is called then.
         Some(file) if planned.kept => VolumeOrigin::File { file: file.canonicalize().unwrap_or(file) },
         // Nothing is to stay, whatever DeleteOnTermination says.
         base if args.removes() => VolumeOrigin::Private { base },
         base => VolumeOrigin::Store { base },
-    };
+    }
+}
+
+fn volume(planned: &PlannedVolume, origin: VolumeOrigin) -> NewVolume {
     let volume = VolumeRecord {
         bytes: planned.bytes(),
         volume_type: planned.volume_type.to_owned(),

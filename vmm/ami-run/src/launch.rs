@@ -11,7 +11,7 @@ use crate::report::Report;
 use crate::run::{self, After, Face, io_failure};
 use crate::session::{Ended, Signals};
 use crate::state::{self, catalog_failure};
-use crate::{answer, fresh, host, network, ui};
+use crate::{answer, fresh, host, metadata, network, ui};
 use ami_run_catalog::{Catalog, Held, InstanceRecord};
 use ami_run_image::Warning;
 use ami_run_machine::Boot;
@@ -94,6 +94,9 @@ fn get_ready(args: &Launch, plan: &mut Plan) -> Result<Ready, Failure> {
     }
     for Warning { code, message } in &plan.launch.warnings {
         ui::status("warning", &format!("{code}: {message}"));
+    }
+    if let Some(source) = &plan.inputs.iam_credentials {
+        metadata::tell_lending(source)?;
     }
     Ok(Ready { catalog, boot, outputs })
 }
@@ -220,10 +223,8 @@ fn terminal(args: &Launch) -> Result<(Option<Screen>, Input), Failure> {
         (Output::Json, Some(_)) => Ok(None),
     };
     let screen = screen.map_err(|cause| io_failure("use the console's output", &cause))?;
-    let input = if args.image.as_deref() == Some(Path::new("-")) {
-        Ok(Input::none())
-    } else {
-        Input::open(args.escape, false)
-    };
+    let read_already =
+        args.image.as_deref() == Some(Path::new("-")) || args.given.user_data.as_deref() == Some("-");
+    let input = if read_already { Ok(Input::none()) } else { Input::open(args.escape, false) };
     Ok((screen, input.map_err(|cause| io_failure("use the terminal", &cause))?))
 }

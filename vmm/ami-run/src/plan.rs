@@ -6,16 +6,17 @@ use crate::bases::Bases;
 use crate::disks::unusable;
 use crate::exit::Code;
 use crate::failure::Failure;
+use crate::metadata::Inputs;
 use crate::snapshots::{self, Places};
 use crate::source::{self, ASSUMED_SNAPSHOT, Source};
-use crate::{host, inspect, mappings};
+use crate::{host, inspect, mappings, metadata};
 use ami_run_catalog::Start;
 use ami_run_image::{
     Architecture, BootMode, Image, ImageBootMode, LaunchPlan, PlannedVolume, Refusal, Request, Warning,
 };
 use ami_run_inspect::{Claims, Depth, Finding, Guess, Severity, guess, lint};
 use ami_run_machine::MAX_VOLUMES;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// A launch, decided.
@@ -25,6 +26,7 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) launch: LaunchPlan,
     pub(crate) start: Start,
+    pub(crate) inputs: Inputs,
     /// The disk files of its volumes, which it has looked into.
     pub(crate) bases: Bases,
     kind: Kind,
@@ -47,7 +49,8 @@ pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
     let wanted = args.image_id.as_deref();
     let source = args.image.as_deref().map(|path| source::open(path, bare, wanted)).transpose()?;
     let mut named = Named::new(args, source)?;
-    let launch = named.decide(args)?;
+    let mut launch = named.decide(args)?;
+    let inputs = given(args, &mut launch)?;
     if named.kind == Kind::Image
         && let Some(id) = &launch.image_id
     {
@@ -55,9 +58,20 @@ pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
     }
     let guessed = named.guess.map(|guess| guess.why);
     let Named { name, kind, bases, .. } = named;
-    let mut plan = Plan { name, launch, start: start(args), bases, kind, guessed };
+    let mut plan = Plan { name, launch, start: start(args), inputs, bases, kind, guessed };
     plan.warn_of_less();
     Ok(plan)
+}
+
+/// What the instance is given besides.
+fn given(args: &Launch, launch: &mut LaunchPlan) -> Result<Inputs, Failure> {
+    if args.image.as_deref() == Some(Path::new("-")) && args.given.user_data.as_deref() == Some("-") {
+        let message = "--user-data -: the image is read from standard input already";
+        return Err(Failure::new(Code::CommandLine, message).hint("name a file"));
+    }
+    let inputs = metadata::inputs(&args.given, args.name.as_deref(), &launch.metadata_options)?;
+    launch.metadata_options.clone_from(&inputs.metadata_options);
+    Ok(inputs)
 }
 
 /// A disk that was named by itself.

@@ -6,12 +6,13 @@ use crate::console::{ConsoleLog, Input, Screen, Transcript};
 use crate::disks::{self, Disks};
 use crate::exit::Code;
 use crate::failure::Failure;
+use crate::metadata::Live;
 use crate::parent::Parent;
 use crate::report::machine_failure;
 use crate::session::{self, Asked, Cause, Ended, Last, Setup, Signals};
 use crate::state::catalog_failure;
 use crate::values::Awaited;
-use crate::{network, ui};
+use crate::{network, state, ui};
 use ami_run_catalog::{
     Behavior, CatalogError, Held, InstanceRecord, Start, State, StateReason, control, fault, ids,
 };
@@ -105,7 +106,7 @@ pub(crate) fn run(
     bases: &mut Bases,
     mut face: Face,
 ) -> Result<(Ended, After), Failure> {
-    let Prepared { machine, disks, dialer, control, console_log } =
+    let Prepared { machine, disks, dialer, control, console_log, metadata } =
         match prepare(&held, boot, bases, &mut face) {
             Ok(prepared) => prepared,
             Err(failure) => return Err(give_up(held, failure)),
@@ -124,6 +125,7 @@ pub(crate) fn run(
         console_log,
         holds: disks.nameless.clone(),
         parent: face.parent,
+        metadata: Some(metadata),
     };
     let (ended, held) =
         session::run(machine, setup).map_err(|cause| io_failure("follow the machine", &cause))?;
@@ -141,6 +143,7 @@ struct Prepared {
     dialer: Option<Dialer>,
     control: UnixListener,
     console_log: ConsoleLog,
+    metadata: Live,
 }
 
 /// Everything up to the machine's first instruction.
@@ -148,7 +151,8 @@ fn prepare(held: &Held, boot: Boot, bases: &mut Bases, face: &mut Face) -> Resul
     let disks = disks::open(held, bases)?;
     fault::point("run-disks");
     let record = held.record();
-    let nic = network::open(record, Vec::new())?;
+    let metadata = Live::open(record, &state::folder()?)?;
+    let nic = network::open(record, metadata.service())?;
     let spec = Spec {
         identity: identity(record)?,
         cpus: record.cpu_options.core_count.saturating_mul(record.cpu_options.threads_per_core),
@@ -166,7 +170,7 @@ fn prepare(held: &Held, boot: Boot, bases: &mut Bases, face: &mut Face) -> Resul
     fault::point("run-socket");
     let console_log = ConsoleLog::create(held.folder())
         .map_err(|cause| io_failure("write the instance's console log", &cause))?;
-    Ok(Prepared { machine, disks, dialer: nic.map(|nic| nic.dialer), control, console_log })
+    Ok(Prepared { machine, disks, dialer: nic.map(|nic| nic.dialer), control, console_log, metadata })
 }
 
 fn identity(record: &InstanceRecord) -> Result<Identity, Failure> {

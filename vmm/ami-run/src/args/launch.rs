@@ -1,6 +1,6 @@
 //! `launch`: its options, and what `ami-run --help` says.
 
-use super::{Output, commands};
+use super::{Given, Output, commands};
 use crate::exit;
 use crate::report::Wanted;
 use crate::values::{self, Awaited, EscapeKey, SnapshotFile, TraceTo};
@@ -263,6 +263,9 @@ pub(crate) struct Launch {
     /// The account that launches: refused if the image gives it no launch permission
     #[arg(long, value_name = "ACCOUNT", value_parser = values::account, help_heading = "As on EC2")]
     pub(crate) account_id: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) given: Given,
 
     /// Let File members of image.json's Snapshots name files outside of its folder
     #[arg(long, help_heading = "As on EC2")]

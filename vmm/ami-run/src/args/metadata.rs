@@ -1,6 +1,6 @@
 //! `metadata`: its options.
 
-use crate::values;
+use super::Given;
 use clap::Parser;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -54,32 +54,8 @@ pub(crate) struct Metadata {
     #[arg(long, value_name = "TYPE")]
     pub(crate) instance_type: Option<String>,
 
-    /// The Region that the instance is in
-    #[arg(long, value_name = "REGION", default_value = "us-east-1", value_parser = values::region)]
-    pub(crate) region: String,
-
-    /// What cloud-init is to do: a file of 16 KiB at most, or - for standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) user_data: Option<String>,
-
-    /// The public key of the instance's key pair, which has the file's name
-    #[arg(long, value_name = "FILE.pub")]
-    pub(crate) ssh_key: Option<PathBuf>,
-
-    /// A tag of the instance (repeatable)
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = values::tag)]
-    pub(crate) tags: Vec<(String, String)>,
-
-    /// How the service answers, in the AWS CLI's syntax: HttpTokens=required,InstanceMetadataTags=enabled
-    #[arg(long, value_name = "OPTIONS")]
-    pub(crate) metadata_options: Option<String>,
-
-    /// Credentials of the instance's role: file:PATH, env, or profile:NAME
-    ///
-    /// file:PATH is JSON as `aws configure export-credentials` prints it, read again when it changes. env is
-    /// AWS_ACCESS_KEY_ID and its like, profile:NAME a profile of ~/.aws/credentials.
-    #[arg(long, value_name = "SOURCE")]
-    pub(crate) iam_credentials: Option<String>,
+    #[command(flatten)]
+    pub(crate) given: Given,
 
     /// With --listen: let every user of this computer have the credentials, as whoever reaches the port can
     #[arg(long)]

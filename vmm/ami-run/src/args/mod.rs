@@ -5,6 +5,7 @@
 
 mod console;
 mod doctor;
+mod given;
 mod inside;
 mod instances;
 mod launch;
@@ -18,6 +19,7 @@ mod volume;
 
 pub(crate) use console::Console;
 pub(crate) use doctor::Doctor;
+pub(crate) use given::Given;
 pub(crate) use inside::{INSIDE, Inside};
 pub(crate) use instances::{Ls, Modify, Prune, Reboot, Start, Stop, Terminate, Wait};
 pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch, MAX_CPUS};

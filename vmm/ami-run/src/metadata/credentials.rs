@@ -2,12 +2,12 @@
 
 use crate::exit::Code;
 use crate::failure::Failure;
-use ami_run_metadata::Credentials;
+use ami_run_metadata::{Credentials, Now, Role, Service};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Far above any file of credentials.
@@ -16,9 +16,87 @@ const HOUR: u64 = 3600;
 /// How long credentials last that do not say it, as EC2's do.
 const LIFETIME: u64 = 6 * HOUR;
 
+const ROLE: &str = "ami-run";
+const PROFILE_ID: &str = "AIPA0000000000000000A";
+
+/// A source as it was named, so that it means the same in another folder.
+pub(crate) fn lasting(given: &str) -> String {
+    match given.strip_prefix("file:").map(absolute) {
+        Some(Ok(path)) => format!("file:{}", path.display()),
+        _ => given.to_owned(),
+    }
+}
+
+/// Gives an instance's role its credentials, and new ones when their source has some.
+#[derive(Debug)]
+pub(crate) struct Lender(Source);
+
+impl Lender {
+    /// By this process' environment.
+    pub(crate) fn open(given: &str) -> Result<Lender, Failure> {
+        Source::open(given, |name| std::env::var_os(name)).map(Lender)
+    }
+
+    /// Refuses a source that has nothing to lend.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.read(SystemTime::now()).map(drop)
+    }
+
+    /// Where from, for people.
+    pub(crate) fn what(&self) -> String {
+        match &self.0 {
+            Source::File(path) => path.display().to_string(),
+            Source::Fixed { what, .. } => what.clone(),
+        }
+    }
+
+    /// How soon to look again for something new.
+    pub(super) fn again(&self, of_a_file: Duration) -> Duration {
+        match &self.0 {
+            Source::File(_) => of_a_file,
+            // Its end moves on by the hour.
+            Source::Fixed { .. } => Duration::from_secs(HOUR / 6),
+        }
+    }
+
+    /// May take as long as the file's host takes.
+    pub(crate) fn read(&self, now: SystemTime) -> Result<Credentials, Failure> {
+        self.0.read(now)
+    }
+
+    /// The instance profile's, in this account.
+    pub(super) fn role(&self, account: &str, now: SystemTime) -> Role {
+        Role {
+            name: ROLE.to_owned(),
+            profile_arn: format!("arn:aws:iam::{account}:instance-profile/{ROLE}"),
+            profile_id: PROFILE_ID.to_owned(),
+            credentials: self.read(now).map_err(|failure| log::warn!("{}", failure.line())).ok(),
+            updated: now,
+        }
+    }
+}
+
+/// Tells the service what was read, if that is something new. Told once that there is nothing to be had, and again
+/// when there is.
+pub(super) fn lend(service: &mut Service, read: Result<Credentials, Failure>, now: Now) {
+    let Some(role) = &service.facts().role else { return };
+    if role.credentials.as_ref() == read.as_ref().ok() {
+        return;
+    }
+    if let Err(failure) = &read {
+        log::warn!("{}", failure.line());
+    }
+    let mut facts = service.facts().clone();
+    if let Some(role) = &mut facts.role {
+        (role.credentials, role.updated) = (read.ok(), now.wall);
+    }
+    let options = service.options();
+    service.set(facts, options, now);
+}
+
 /// Where credentials come from.
 #[derive(Debug)]
-pub(crate) enum Source {
+enum Source {
     /// Read whenever they are asked for.
     File(PathBuf),
     /// Read once.
@@ -26,7 +104,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    pub(crate) fn open(given: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result<Source, Failure> {
+    fn open(given: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result<Source, Failure> {
         let text = |name: &str| variable(name).and_then(|value| value.into_string().ok()).unwrap_or_default();
         if let Some(path) = given.strip_prefix("file:") {
             return Ok(Source::File(PathBuf::from(path)));
@@ -52,15 +130,7 @@ impl Source {
         })
     }
 
-    /// Where from, for people.
-    pub(crate) fn what(&self) -> String {
-        match self {
-            Source::File(path) => path.display().to_string(),
-            Source::Fixed { what, .. } => what.clone(),
-        }
-    }
-
-    pub(crate) fn read(&self, now: SystemTime) -> Result<Credentials, Failure> {
+    fn read(&self, now: SystemTime) -> Result<Credentials, Failure> {
         match self {
             Source::File(path) => of_json(path, &content(path)?, now),
             Source::Fixed { keys: [id, secret, token], .. } => Ok(Credentials {

@@ -1,123 +1,116 @@
-//! The facts of an instance that nobody has launched: what EC2 would make of the image, with ids and addresses made up.
+//! From an instance's record to what its metadata service tells, be it launched or only thought of.
 
-use ami_run_catalog::{CatalogError, ids};
-use ami_run_image::{Image, LaunchPlan};
-use ami_run_metadata::{Events, Facts, Interface, Placement, SecurityGroup};
+use super::credentials::Lender;
+use ami_run_catalog::{InstanceRecord, time};
+use ami_run_image::InstanceType;
+use ami_run_metadata::{Events, Facts, Interface, Placement, PublicKey, SecurityGroup};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The account of AWS's own examples.
-pub(super) const ACCOUNT: &str = "123456789012";
-/// The default VPC's.
+/// The default VPC's, and its first subnet's.
 const VPC: &str = "172.31.0.0/16";
-const SUBNET: &str = "172.31.0.0/20";
+const SUBNET: &str = "172.31.16.0/20";
 const NO_IMAGE: &str = "ami-00000000000000000";
 
-/// What the instance of a plan would see, without what it is given.
-pub(super) fn facts(
-    image: &Image,
-    plan: &LaunchPlan,
-    region: &str,
-    now: SystemTime,
-) -> Result<Facts, CatalogError> {
-    let address = address()?;
-    let hostname = hostname(address, region);
-    let codes = image.product_codes.iter().flatten();
-    let interface = interface(address, &hostname)?;
-    Ok(Facts {
-        instance_id: ids::instance()?,
-        image_id: plan.image_id.clone().unwrap_or_else(|| NO_IMAGE.to_owned()),
+/// What the instance of a record sees, before anything happens to it.
+pub(crate) fn facts(record: &InstanceRecord, lender: Option<&Lender>, now: SystemTime) -> Facts {
+    let own = &record.own;
+    let region = region(&record.placement.availability_zone);
+    let tag = |tag: &ami_run_image::Tag| Some((tag.key.clone()?, tag.value.clone().unwrap_or_default()));
+    let key = record.key_name.as_ref().zip(own.public_key.as_ref());
+    let codes = record.product_codes.iter();
+    Facts {
+        instance_id: record.instance_id.clone(),
+        image_id: record.image_id.clone().unwrap_or_else(|| NO_IMAGE.to_owned()),
         ancestor_image_ids: Vec::new(),
-        launch_index: 0,
-        reservation_id: new_id("r")?,
-        account_id: ACCOUNT.to_owned(),
-        instance_type: plan.instance_type.name.clone(),
-        architecture: plan.architecture.to_string(),
+        launch_index: record.ami_launch_index,
+        reservation_id: own.reservation.reservation_id.clone(),
+        account_id: own.reservation.owner_id.clone(),
+        instance_type: record.instance_type.clone(),
+        architecture: record.architecture.clone(),
         life_cycle: "on-demand".to_owned(),
-        kernel_id: image.kernel_id.clone(),
-        ramdisk_id: image.ramdisk_id.clone(),
+        kernel_id: record.kernel_id.clone(),
+        ramdisk_id: record.ramdisk_id.clone(),
         product_codes: codes.filter_map(|code| code.product_code_id.clone()).collect(),
         billing_products: Vec::new(),
-        pending_time: now,
-        hostname,
-        placement: Placement {
-            region: region.to_owned(),
-            availability_zone: format!("{region}a"),
-            availability_zone_id: format!("{}-az1", short(region)),
-            group_name: None,
-            host_id: None,
-            partition_number: None,
-        },
-        interfaces: vec![interface],
-        block_devices: block_devices(plan),
-        public_key: None,
-        user_data: None,
-        tags: BTreeMap::new(),
+        pending_time: time::parse(&record.launch_time)
+            .and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
+            .unwrap_or(now),
+        hostname: record.private_dns_name.clone(),
+        placement: placement(record, region),
+        interfaces: interfaces(record),
+        block_devices: block_devices(record),
+        public_key: key.map(|(name, openssh)| PublicKey { name: name.clone(), openssh: openssh.clone() }),
+        user_data: own.user_data.as_ref().and_then(|data| STANDARD.decode(data).ok()),
+        tags: record.tags.iter().filter_map(tag).collect(),
         monitoring: false,
         hibernation: false,
         target_life_cycle_state: None,
-        role: None,
+        role: lender.map(|lender| lender.role(&own.reservation.owner_id, now)),
         events: Events::default(),
-    })
-}
-
-/// Of EC2's length, which begins with 0.
-fn new_id(prefix: &str) -> Result<String, CatalogError> {
-    let mut id = format!("{prefix}-0");
-    for byte in ids::random::<8>()? {
-        // Writing to a string cannot fail.
-        write!(id, "{byte:02x}").unwrap_or_default();
     }
-    Ok(id)
 }
 
-/// In the subnet, past the addresses that EC2 keeps.
-fn address() -> Result<Ipv4Addr, CatalogError> {
-    let [third, fourth] = ids::random()?;
-    Ok(Ipv4Addr::new(172, 31, third % 16, 4 + fourth % 248))
+/// Without the letter of the zone.
+fn region(zone: &str) -> &str {
+    zone.trim_end_matches(|last: char| last.is_ascii_lowercase())
 }
 
-fn interface(address: Ipv4Addr, hostname: &str) -> Result<Interface, CatalogError> {
-    let [a, b, c, d, e] = ids::random()?;
-    Ok(Interface {
-        mac: format!("02:{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}"),
-        interface_id: new_id("eni")?,
-        device_number: 0,
+fn placement(record: &InstanceRecord, region: &str) -> Placement {
+    let zone = &record.placement.availability_zone;
+    // az1 is a, as it is in some account.
+    let number = zone.bytes().last().map_or(1, |letter| letter.saturating_sub(b'a').saturating_add(1));
+    Placement {
+        region: region.to_owned(),
+        availability_zone: zone.clone(),
+        availability_zone_id: format!("{}-az{number}", short(region)),
+        group_name: Some(record.placement.group_name.clone()).filter(|name| !name.is_empty()),
+        host_id: None,
+        partition_number: None,
+    }
+}
+
+fn interfaces(record: &InstanceRecord) -> Vec<Interface> {
+    let groups = record.security_groups.iter();
+    let groups: Vec<_> = groups
+        .map(|group| SecurityGroup { id: group.group_id.clone(), name: group.group_name.clone() })
+        .collect();
+    let interfaces = (0..).zip(&record.network_interfaces);
+    let interfaces = interfaces.map(|(device_number, interface)| Interface {
+        mac: interface.mac_address.clone(),
+        interface_id: interface.network_interface_id.clone(),
+        device_number,
         network_card: None,
-        private_ipv4s: vec![address],
+        private_ipv4s: interface.private_ip_address.parse::<Ipv4Addr>().into_iter().collect(),
         public_ipv4: None,
         ipv6s: Vec::new(),
         ipv4_prefixes: Vec::new(),
         ipv6_prefixes: Vec::new(),
-        local_hostname: hostname.to_owned(),
-        security_groups: vec![SecurityGroup { id: new_id("sg")?, name: "default".to_owned() }],
-        subnet_id: new_id("subnet")?,
+        local_hostname: record.private_dns_name.clone(),
+        security_groups: groups.clone(),
+        subnet_id: interface.subnet_id.clone(),
         subnet_ipv4_cidr: SUBNET.to_owned(),
         subnet_ipv6_cidrs: Vec::new(),
-        vpc_id: new_id("vpc")?,
+        vpc_id: interface.vpc_id.clone(),
         vpc_ipv4_cidrs: vec![VPC.to_owned()],
         vpc_ipv6_cidrs: Vec::new(),
-    })
-}
-
-fn hostname(address: Ipv4Addr, region: &str) -> String {
-    let dashed = address.to_string().replace('.', "-");
-    match region {
-        "us-east-1" => format!("ip-{dashed}.ec2.internal"),
-        _ => format!("ip-{dashed}.{region}.compute.internal"),
-    }
+    });
+    interfaces.collect()
 }
 
 /// The root by its whole name, others without `/dev/`. Of the instance store, disks that are not NVMe.
-fn block_devices(plan: &LaunchPlan) -> BTreeMap<String, String> {
+fn block_devices(record: &InstanceRecord) -> BTreeMap<String, String> {
     let short = |name: &str| name.trim_start_matches("/dev/").to_owned();
+    let root = &record.root_device_name;
     let mut devices: BTreeMap<String, String> =
-        ["ami", "root"].map(|name| (name.to_owned(), plan.root_device_name.clone())).into();
-    let others = plan.volumes.iter().filter(|volume| !volume.root);
-    devices.extend(others.zip(1..).map(|(volume, n)| (format!("ebs{n}"), short(&volume.device_name))));
-    let store = plan.instance_store.iter().filter(|_| !plan.instance_type.nvme);
+        ["ami", "root"].map(|name| (name.to_owned(), root.clone())).into();
+    let others = record.block_device_mappings.iter().filter(|mapping| mapping.device_name != *root);
+    devices.extend(others.zip(1..).map(|(mapping, n)| (format!("ebs{n}"), short(&mapping.device_name))));
+    let is_nvme = InstanceType::find(&record.instance_type).is_some_and(|kind| kind.nvme);
+    let store = record.own.instance_store.iter().filter(|_| !is_nvme);
     devices.extend(
         store.filter_map(|disk| Some((disk.virtual_name.clone(), short(disk.device_name.as_ref()?)))),
     );
@@ -148,6 +141,8 @@ fn short(region: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verbs::samples::stopped;
+    use ami_run_catalog::{InstanceStoreDisk, NetworkInterface, SecurityGroup};
 
     #[test]
     fn zones_have_ec2_s_ids() {
@@ -163,9 +158,51 @@ mod tests {
     }
 
     #[test]
-    fn names_of_hosts_have_the_region_but_in_the_first() {
-        let address = Ipv4Addr::new(172, 31, 4, 66);
-        assert_eq!(hostname(address, "us-east-1"), "ip-172-31-4-66.ec2.internal");
-        assert_eq!(hostname(address, "us-east-2"), "ip-172-31-4-66.us-east-2.compute.internal");
+    fn a_record_s_members_are_the_facts() {
+        let mut record = stopped("i-01");
+        record.placement.availability_zone = "eu-west-3b".to_owned();
+        record.key_name = Some("mine".to_owned());
+        record.own.public_key = Some("ssh-ed25519 AAAA mine".to_owned());
+        record.own.user_data = Some("AP8=".to_owned());
+        record.network_interfaces = vec![NetworkInterface {
+            network_interface_id: "eni-1".to_owned(),
+            mac_address: "02:01:02:0a:10:04".to_owned(),
+            private_ip_address: record.private_ip_address.clone(),
+            subnet_id: "subnet-1".to_owned(),
+            vpc_id: "vpc-1".to_owned(),
+            status: "in-use".to_owned(),
+        }];
+        record.security_groups =
+            vec![SecurityGroup { group_id: "sg-1".to_owned(), group_name: "default".to_owned() }];
+        let facts = facts(&record, None, SystemTime::now());
+        assert_eq!(
+            (facts.placement.region.as_str(), facts.placement.availability_zone_id.as_str()),
+            ("eu-west-3", "euw3-az2")
+        );
+        assert_eq!(facts.pending_time, UNIX_EPOCH + Duration::from_secs(1_795_294_800));
+        assert_eq!(facts.public_key.unwrap().name, "mine");
+        assert_eq!(facts.user_data.as_deref(), Some(&[0, 255][..]));
+        assert_eq!(facts.tags["Name"], "web");
+        let [interface] = facts.interfaces.as_slice() else { panic!("one") };
+        assert_eq!(interface.private_ipv4s, [Ipv4Addr::new(172, 31, 16, 4)]);
+        assert_eq!(interface.security_groups[0].name, "default");
+    }
+
+    #[test]
+    fn disks_have_ec2_s_virtual_names() {
+        let mut record = stopped("i-01");
+        let disk = InstanceStoreDisk {
+            virtual_name: "ephemeral0".to_owned(),
+            device_name: Some("/dev/sdb".to_owned()),
+            size_gib: 1,
+            nvme: false,
+        };
+        record.own.instance_store = vec![disk];
+        record.instance_type = "m3.medium".to_owned();
+        let told: Vec<_> =
+            block_devices(&record).into_iter().map(|(name, to)| format!("{name} {to}")).collect();
+        assert_eq!(told, ["ami /dev/xvda", "ebs1 sdf", "ebs2 sdg", "ephemeral0 sdb", "root /dev/xvda"]);
+        record.instance_type = "m5d.large".to_owned();
+        assert!(!block_devices(&record).contains_key("ephemeral0"), "NVMe disks are not told of");
     }
 }

@@ -1,9 +1,15 @@
 //! What an instance is given: user data, a public key, tags. Each is refused as EC2 refuses it.
 
+use super::credentials::{self, Lender};
+use super::options;
+use crate::args::Given;
 use crate::exit::Code;
 use crate::failure::Failure;
-use ami_run_image::code;
+use ami_run_catalog::is_metadata_tag;
+use ami_run_image::{MetadataOptions, Tag, code};
 use ami_run_metadata::PublicKey;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
@@ -13,10 +19,41 @@ use std::path::Path;
 const MAX_USER_DATA: usize = 16384;
 /// Far above any public key.
 const MAX_KEY: u64 = 64 << 10;
-const TAG_NAME: &str = "-_+=,.@:";
+
+/// What the options of a launch come to, in the forms that a record has them.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) availability_zone: String,
+    /// In base64.
+    pub(crate) user_data: Option<String>,
+    pub(crate) key: Option<PublicKey>,
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) metadata_options: MetadataOptions,
+    pub(crate) iam_credentials: Option<String>,
+}
+
+/// Reads all of them. `image`: what the image brings.
+pub(crate) fn read(given: &Given, name: Option<&str>, image: &MetadataOptions) -> Result<Inputs, Failure> {
+    let metadata_options = options::read(given.metadata_options.as_deref(), image)?;
+    let name = name.map(|name| ("Name".to_owned(), name.to_owned()));
+    let all: Vec<_> = name.into_iter().chain(given.tags.iter().cloned()).collect();
+    let tags = tags(&all, metadata_options.instance_metadata_tags == "enabled")?;
+    let tag = |(key, value)| Tag { key: Some(key), value: Some(value), ..Tag::default() };
+    if let Some(source) = &given.iam_credentials {
+        Lender::open(source)?.check()?;
+    }
+    Ok(Inputs {
+        availability_zone: format!("{}a", given.region),
+        user_data: given.user_data.as_deref().map(user_data).transpose()?.map(|data| STANDARD.encode(data)),
+        key: given.ssh_key.as_deref().map(public_key).transpose()?,
+        tags: tags.into_iter().map(tag).collect(),
+        metadata_options,
+        iam_credentials: given.iam_credentials.as_deref().map(credentials::lasting),
+    })
+}
 
 /// PATH, file://PATH as the AWS CLI writes it, or - for standard input.
-pub(crate) fn user_data(given: &str) -> Result<Vec<u8>, Failure> {
+fn user_data(given: &str) -> Result<Vec<u8>, Failure> {
     let limit = u64::try_from(MAX_USER_DATA).unwrap_or(u64::MAX).saturating_add(1);
     let read = |from: &mut dyn Read| {
         let mut data = Vec::new();
@@ -53,7 +90,7 @@ pub(crate) fn user_data(given: &str) -> Result<Vec<u8>, Failure> {
 }
 
 /// A key pair by its public key's file.
-pub(crate) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
+fn public_key(path: &Path) -> Result<PublicKey, Failure> {
     let refuse = |why: &str| Failure::new(Code::CommandLine, format!("--ssh-key {}: {why}", path.display()));
     let mut text = String::new();
     File::open(path)
@@ -79,23 +116,19 @@ pub(crate) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
 }
 
 /// `in_metadata`: the instance can see its tags, and so their keys must be names in a tree.
-pub(crate) fn tags(
-    given: &[(String, String)],
-    in_metadata: bool,
-) -> Result<BTreeMap<String, String>, Failure> {
+fn tags(given: &[(String, String)], in_metadata: bool) -> Result<BTreeMap<String, String>, Failure> {
     let refuse = |message: String| {
         Err(Failure::new(Code::Refused, format!("--tag: {message}")).ec2(code::INVALID_VALUE, message))
     };
     let mut tags = BTreeMap::new();
     for (key, value) in given {
-        let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || TAG_NAME.contains(c));
         if key.to_lowercase().starts_with("aws:") {
             return refuse("Tag keys starting with 'aws:' are reserved for internal use".to_owned());
         }
         if key.chars().count() > 128 || value.chars().count() > 256 {
             return refuse(format!("'{key}': a key has 128 characters at most, and a value 256"));
         }
-        if in_metadata && (!plain || [".", "..", "_index"].contains(&key.as_str())) {
+        if in_metadata && !is_metadata_tag(key) {
             return refuse(format!(
                 "'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and \
                  must not be a reserved name ('.', '..', '_index')"

@@ -1,13 +1,17 @@
-//! `metadata`: the metadata service of an instance that is only thought of, for tools under test.
+//! The metadata service: of launched instances ([`Live`]), and by `metadata` of one that is only thought of, for tools
+//! under test.
 
 mod credentials;
 mod facts;
 mod inputs;
+mod live;
 mod namespace;
 mod options;
 mod plug;
 mod server;
 
+pub(crate) use inputs::{Inputs, read as inputs};
+pub(crate) use live::Live;
 pub(crate) use namespace::inside;
 
 use crate::args::Metadata;
@@ -16,11 +20,12 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use crate::session::{Signals, signal_name};
 use crate::source::{self, Source};
-use crate::{inspect, state, ui};
-use ami_run_catalog::ids;
-use ami_run_image::{Architecture, Image, LaunchPlan, Request, plan};
+use crate::{fresh, inspect, state, ui};
+use ami_run_catalog::{CatalogError, Reservation, VolumeOrigin, ids};
+use ami_run_image::{Architecture, LaunchPlan, Request, plan};
 use ami_run_inspect::{Depth, guess};
-use ami_run_metadata::{Facts, Now, Role, Service, Signer};
+use ami_run_metadata::{Now, Service, Signer};
+use credentials::{Lender, lend};
 use namespace::Station;
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -28,8 +33,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::SystemTime;
 
-const ROLE: &str = "ami-run";
-const PROFILE_ID: &str = "AIPA0000000000000000A";
+/// The account of AWS's own examples.
+const ACCOUNT: &str = "123456789012";
 
 pub(crate) fn run(args: &Metadata) -> Code {
     let done = if args.certificate { certificate() } else { serve(args) };
@@ -52,19 +57,21 @@ fn signer() -> Result<Signer, Failure> {
 }
 
 fn serve(args: &Metadata) -> Result<Code, Failure> {
-    let (image, plan) = planned(args)?;
-    let options = options::read(args.metadata_options.as_deref(), &plan.metadata_options)?;
+    let plan = planned(args)?;
+    let inputs = inputs::read(&args.given, None, &plan.metadata_options)?;
+    let catalog_failure = |cause: CatalogError| state::catalog_failure(&cause);
+    let reservation = Reservation::new(Some(ACCOUNT)).map_err(catalog_failure)?;
+    let nowhere = |_: &_| VolumeOrigin::Private { base: None };
+    let new = fresh::described(&plan, &inputs, &reservation, nowhere);
+    let record = new.imagined().map_err(catalog_failure)?;
+    let lender = lender(args)?;
     let now = Now::read();
-    let mut facts = facts::facts(&image, &plan, &args.region, now.wall)
-        .map_err(|cause| state::catalog_failure(&cause))?;
-    facts.user_data = args.user_data.as_deref().map(inputs::user_data).transpose()?;
-    facts.public_key = args.ssh_key.as_deref().map(inputs::public_key).transpose()?;
-    facts.tags = inputs::tags(&args.tags, options.tags)?;
-    let lender = Lender::new(args, &mut facts, now)?;
+    let mut facts = facts::facts(&record, lender.as_ref(), now.wall);
+    let options = options::of(&inputs.metadata_options);
     if options.ipv6 && !args.command.is_empty() {
         namespace::give_ipv6(&mut facts);
     }
-    let secret = ids::random().map_err(|cause| state::catalog_failure(&cause))?;
+    let secret = ids::random().map_err(catalog_failure)?;
     let service = Service::new(facts, options, secret, Some(signer()?), now);
     match args.command.as_slice() {
         [] => at_port(args.listen, service, lender.as_ref()),
@@ -81,7 +88,11 @@ fn at_port(at: Option<SocketAddr>, mut service: Service, lender: Option<&Lender>
     let mut signals = Signals::block().map_err(cannot)?;
     let (listener, at) = listen(at)?;
     tell(&service, lender, &format!("http://{at}/"), "every user of this computer");
-    let renew = |service: &mut Service, now| lender.iter().for_each(|lender| lender.renew(service, now));
+    let renew = |service: &mut Service, now: Now| {
+        if let Some(lender) = lender {
+            lend(service, lender.read(now.wall), now);
+        }
+    };
     let signal = server::serve(&listener, &mut service, &mut signals, renew).map_err(cannot)?;
     ui::status("ending", &signal_name(signal));
     Ok(Code::Signal(u8::try_from(signal).unwrap_or_default()))
@@ -97,19 +108,19 @@ fn in_namespace(
     let odd = || Failure::new(Code::Bug, "the instance has no address");
     let station = Station::new(service.facts()).ok_or_else(odd)?;
     tell(&service, lender.as_ref(), &format!("http://{}/", plug::ADDRESS), program);
-    namespace::run(&station, plug::services(service, lender), command)
+    namespace::run(&station, plug::imagined(service, lender), command)
 }
 
 fn tell(service: &Service, lender: Option<&Lender>, at: &str, whom: &str) {
     if let Some(lender) = lender {
-        let what = lender.source.what();
+        let what = lender.what();
         ui::status("lending", &format!("the credentials of {what}, to {whom}"));
     }
     ui::status("serving", &format!("the metadata of {} at {at}", service.facts().instance_id));
 }
 
 /// What EC2 would make of the image. Its snapshots are not looked for.
-fn planned(args: &Metadata) -> Result<(Image, LaunchPlan), Failure> {
+fn planned(args: &Metadata) -> Result<LaunchPlan, Failure> {
     let path = args.image.as_deref().unwrap_or(Path::new("-"));
     let name = path.display().to_string();
     let assumed = |disk: inspect::Disk| {
@@ -136,8 +147,7 @@ fn planned(args: &Metadata) -> Result<(Image, LaunchPlan), Failure> {
         account_id: None,
         now: SystemTime::now(),
     };
-    let plan = plan(&image, &request).map_err(|refusal| source::refuse_launch(&name, &refusal))?;
-    Ok((image, plan))
+    plan(&image, &request).map_err(|refusal| source::refuse_launch(&name, &refusal))
 }
 
 /// Listens for this computer alone.
@@ -162,47 +172,21 @@ fn listen(at: Option<SocketAddr>) -> Result<(TcpListener, SocketAddr), Failure> 
     Ok((listener, at))
 }
 
-/// Gives the role its credentials, and new ones when its source has some.
-struct Lender {
-    source: credentials::Source,
+/// Of who may lend credentials to all that reach the port.
+fn lender(args: &Metadata) -> Result<Option<Lender>, Failure> {
+    let Some(given) = &args.given.iam_credentials else { return Ok(None) };
+    if args.command.is_empty() && !args.allow_local_users {
+        let message = "--iam-credentials: every user of this computer could read them from the port";
+        return Err(Failure::new(Code::CommandLine, message).hint(
+            "run the client by it: `ami-run metadata … -- COMMAND`; or if they all may, add --allow-local-users",
+        ));
+    }
+    Lender::open(given).map(Some)
 }
 
-impl Lender {
-    fn new(args: &Metadata, facts: &mut Facts, now: Now) -> Result<Option<Lender>, Failure> {
-        let Some(given) = &args.iam_credentials else { return Ok(None) };
-        if args.command.is_empty() && !args.allow_local_users {
-            let message = "--iam-credentials: every user of this computer could read them from the port";
-            return Err(
-                Failure::new(Code::CommandLine, message)
-                    .hint("run the client by it: `ami-run metadata … -- COMMAND`; or if they all may, add --allow-local-users")
-            );
-        }
-        let source = credentials::Source::open(given, |name| std::env::var_os(name))?;
-        facts.role = Some(Role {
-            name: ROLE.to_owned(),
-            profile_arn: format!("arn:aws:iam::{}:instance-profile/{ROLE}", facts::ACCOUNT),
-            profile_id: PROFILE_ID.to_owned(),
-            credentials: Some(source.read(now.wall)?),
-            updated: now.wall,
-        });
-        Ok(Some(Lender { source }))
-    }
-
-    /// Told once that they cannot be had, and again when they can.
-    fn renew(&self, service: &mut Service, now: Now) {
-        let Some(role) = &service.facts().role else { return };
-        let read = self.source.read(now.wall);
-        if role.credentials.as_ref() == read.as_ref().ok() {
-            return;
-        }
-        if let Err(failure) = &read {
-            log::warn!("{}", failure.line());
-        }
-        let mut facts = service.facts().clone();
-        if let Some(role) = &mut facts.role {
-            (role.credentials, role.updated) = (read.ok(), now.wall);
-        }
-        let options = service.options();
-        service.set(facts, options, now);
-    }
+/// Says that an instance is lent credentials, and whose.
+pub(crate) fn tell_lending(source: &str) -> Result<(), Failure> {
+    let what = Lender::open(source)?.what();
+    ui::status("lending", &format!("the credentials of {what}, to the guest"));
+    Ok(())
 }

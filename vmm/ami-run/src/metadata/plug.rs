@@ -1,8 +1,8 @@
 //! The service as a link's own: at its addresses, one session a connection.
 
-use super::Lender;
-use ami_run_metadata::{Connection, Now, Service};
-use ami_run_network::{Answer, Session};
+use super::credentials::{Lender, lend};
+use ami_run_metadata::{Answer, Connection, Now, Service};
+use ami_run_network::Session;
 use parking_lot::Mutex;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,35 +11,54 @@ const PORT: u16 = 80;
 pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 const IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
-pub(super) fn services(service: Service, lender: Option<Lender>) -> Vec<ami_run_network::Service> {
-    let ipv6 = service.options().ipv6.then_some(IpAddr::from(IPV6));
-    let shared = Arc::new((Mutex::new(service), lender));
+/// What answers at each of the service's addresses; `open` begins a connection.
+pub(super) fn services(
+    ipv6: bool,
+    open: impl Fn() -> Session + Clone + Send + 'static,
+) -> Vec<ami_run_network::Service> {
+    let ipv6 = ipv6.then_some(IpAddr::from(IPV6));
     let at = |address: IpAddr| {
-        let shared = Arc::clone(&shared);
-        let open = Box::new(move || session(&shared));
+        let open = Box::new(open.clone());
         ami_run_network::Service { at: SocketAddr::new(address, PORT), open }
     };
     [ADDRESS.into()].into_iter().chain(ipv6).map(at).collect()
 }
 
-fn session(shared: &Arc<(Mutex<Service>, Option<Lender>)>) -> Session {
-    let (shared, now) = (Arc::clone(shared), Now::read());
-    if let (service, Some(lender)) = &*shared {
-        lender.renew(&mut service.lock(), now);
-    }
-    let mut connection = Connection::new(now.instant);
-    Box::new(move |bytes, answer| take(&mut connection, &mut shared.0.lock(), bytes, answer))
+/// Of an instance that is only thought of.
+pub(super) fn imagined(service: Service, lender: Option<Lender>) -> Vec<ami_run_network::Service> {
+    let ipv6 = service.options().ipv6;
+    let shared = Arc::new((Arc::new(Mutex::new(service)), lender));
+    services(ipv6, move || {
+        let (service, lender) = &*shared;
+        if let Some(lender) = lender {
+            let now = Now::read();
+            let read = lender.read(now.wall);
+            lend(&mut service.lock(), read, now);
+        }
+        session(Arc::clone(service))
+    })
 }
 
-fn take(connection: &mut Connection, service: &mut Service, mut bytes: &[u8], answer: &mut Answer) {
-    let now = Now::read();
-    while !bytes.is_empty() {
-        let taken = connection.take(bytes, now.instant);
-        bytes = bytes.get(taken..).unwrap_or_default();
-        while let Some(said) = connection.answer(service, now) {
-            answer.ttl = said.hop_limit.unwrap_or(answer.ttl);
-            answer.bytes.extend(said.bytes);
-            answer.end = said.close;
+/// One connection, which holds the service for one answer at a time.
+pub(super) fn session(service: Arc<Mutex<Service>>) -> Session {
+    let mut connection = Connection::new(Now::read().instant);
+    Box::new(move |mut bytes, answer| {
+        let now = Now::read();
+        answer.end |= now.instant >= connection.deadline();
+        while !bytes.is_empty() && !answer.end {
+            let taken = connection.take(bytes, now.instant);
+            bytes = bytes.get(taken..).unwrap_or_default();
+            // What was sent in one go is answered in one go: each answer is to an earlier request.
+            while let Some(told) = next(&service, &mut connection, now) {
+                answer.bytes.extend(told.bytes);
+                answer.ttl = told.hop_limit.unwrap_or(answer.ttl);
+                answer.end |= told.close;
+            }
         }
-    }
+    })
+}
+
+/// The lock is free again when it returns.
+fn next(service: &Mutex<Service>, connection: &mut Connection, now: Now) -> Option<Answer> {
+    connection.answer(&mut service.lock(), now)
 }

@@ -11,6 +11,7 @@ pub(crate) use course::Cause;
 pub(crate) use signals::{Sender, Signals, name as signal_name};
 
 use crate::console::{ConsoleLog, Input, Screen, Transcript};
+use crate::metadata::Live;
 use crate::parent::Parent;
 use ami_run_catalog::Held;
 use ami_run_machine::{Exit, Machine, MachineError};
@@ -52,6 +53,8 @@ pub(crate) struct Setup {
     pub(crate) holds: Vec<Volume>,
     /// Of a detached instance: who waits for what is waited for. The machine runs on then.
     pub(crate) parent: Option<Parent>,
+    /// What the guest is told of itself. None: it has no network card to be told by.
+    pub(crate) metadata: Option<Live>,
 }
 
 /// What a verb asked for.
