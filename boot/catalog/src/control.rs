@@ -90,7 +90,7 @@ pub enum Outcome {
     /// Stop and Terminate.
     StateChange(Transition),
     /// ModifyMetadata: what they are now.
-    MetadataOptions(MetadataOptions),
+    MetadataOptions(Box<MetadataOptions>),
     /// Console, Connect, Event: true. Reboot and PowerButton: whether the guest listens to its power button.
     Done(bool),
     Error {

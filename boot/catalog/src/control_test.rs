@@ -58,7 +58,7 @@ fn answers_are_these_lines() {
             r#"{"Version":1,"StateChange":{"InstanceId":"i-1","CurrentState":{"Code":64,"Name":"stopping"},"PreviousState":{"Code":16,"Name":"running"}}}"#,
         ),
         (
-            Outcome::MetadataOptions(MetadataOptions::default()),
+            Outcome::MetadataOptions(Box::default()),
             r#"{"Version":1,"MetadataOptions":{"State":"applied","HttpTokens":"optional","HttpPutResponseHopLimit":1,"HttpEndpoint":"enabled","HttpProtocolIpv6":"disabled","InstanceMetadataTags":"disabled"}}"#,
         ),
         (Outcome::Done(true), r#"{"Version":1,"Done":true}"#),

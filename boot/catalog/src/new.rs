@@ -141,10 +141,7 @@ pub(crate) fn record(new: NewInstance, id: &str, address: Ipv4Addr) -> Result<In
         kernel_id: new.kernel_id,
         ramdisk_id: new.ramdisk_id,
         product_codes: new.product_codes,
-        security_groups: vec![SecurityGroup {
-            group_id: SECURITY_GROUP.to_owned(),
-            group_name: "default".to_owned(),
-        }],
+        security_groups: vec![security_group()],
         boot_mode: new.boot_mode,
         current_instance_boot_mode: new.current_instance_boot_mode,
         key_name: new.key.as_ref().map(|(name, _)| name.clone()),
@@ -175,6 +172,10 @@ pub(crate) fn record(new: NewInstance, id: &str, address: Ipv4Addr) -> Result<In
         },
         other: Map::new(),
     })
+}
+
+fn security_group() -> SecurityGroup {
+    SecurityGroup { group_id: SECURITY_GROUP.to_owned(), group_name: "default".to_owned() }
 }
 
 fn interface(address: Ipv4Addr) -> Result<NetworkInterface, CatalogError> {

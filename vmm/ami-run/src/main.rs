@@ -77,6 +77,8 @@ fn main() -> ExitCode {
         Ok(Command::Terminate(args)) => verbs::terminate(&args),
         Ok(Command::Wait(args)) => verbs::wait(&args),
         Ok(Command::Modify(args)) => verbs::modify(&args),
+        Ok(Command::MetadataOptions(args)) => verbs::metadata_options(&args),
+        Ok(Command::Event(args)) => verbs::event(&args),
         Ok(Command::Prune(args)) => verbs::prune(&args),
         Err(refused) => refused.tell(),
     };

@@ -2,7 +2,7 @@
 
 use super::Seed;
 use ami_run_catalog::control::{Action, Event, Outcome, answer_line, request_line};
-use ami_run_catalog::{MetadataOptions, State, Transition};
+use ami_run_catalog::{State, Transition};
 use ami_run_image::MetadataChange;
 
 pub(super) fn all() -> Vec<Seed> {
@@ -25,7 +25,7 @@ pub(super) fn all() -> Vec<Seed> {
     let answers = [
         Outcome::Description { state: State::Stopping, holds: 4096 },
         Outcome::StateChange(change),
-        Outcome::MetadataOptions(MetadataOptions::default()),
+        Outcome::MetadataOptions(Box::default()),
         Outcome::Done(true),
         Outcome::error("IncorrectInstanceState", "The instance 'i-1' is not in a state …"),
     ];

@@ -3,6 +3,7 @@
 //! A verb is a line in [`VERBS`] and a file here. The first word that is no verb is the image of a launch: clap's own
 //! subcommands cannot keep that rule, so clap reads only what follows the verb.
 
+mod announced;
 mod console;
 mod doctor;
 mod given;
@@ -17,6 +18,7 @@ mod snapshot;
 mod ssh;
 mod volume;
 
+pub(crate) use announced::{EventArgs, Kind, MetadataOptionsArgs};
 pub(crate) use console::Console;
 pub(crate) use doctor::Doctor;
 pub(crate) use given::Given;
@@ -79,6 +81,8 @@ pub(crate) enum Command {
     Terminate(Terminate),
     Wait(Wait),
     Modify(Modify),
+    MetadataOptions(MetadataOptionsArgs),
+    Event(EventArgs),
     Prune(Prune),
 }
 
@@ -157,6 +161,16 @@ const VERBS: [Verb; 25] = [
         name: "modify",
         about: "Change a stopped instance",
         read: |words| Modify::try_parse_from(words).map(Command::Modify),
+    },
+    Verb {
+        name: "metadata-options",
+        about: "Change how an instance's metadata service answers",
+        read: |words| MetadataOptionsArgs::try_parse_from(words).map(Command::MetadataOptions),
+    },
+    Verb {
+        name: "event",
+        about: "Announce an interruption or maintenance to an instance",
+        read: |words| EventArgs::try_parse_from(words).map(Command::Event),
     },
     Verb {
         name: "attach-volume",
@@ -238,7 +252,7 @@ fn commands() -> String {
     let help = (HELP, "Say what a command does and takes: ami-run help COMMAND");
     for (name, about) in VERBS.iter().map(|verb| (verb.name, verb.about)).chain([help]) {
         // Writing to a String cannot fail.
-        writeln!(text, "  {name:<14}  {about}").unwrap_or_default();
+        writeln!(text, "  {name:<16}  {about}").unwrap_or_default();
     }
     text
 }
@@ -415,6 +429,8 @@ mod tests {
             Terminate::command(),
             Wait::command(),
             Modify::command(),
+            MetadataOptionsArgs::command(),
+            EventArgs::command(),
             Prune::command(),
         ] {
             command.clone().debug_assert();

@@ -124,7 +124,7 @@ fn maintenance(code: &str, id: u64, at: SystemTime) -> Maintenance {
     Maintenance {
         event_id: format!("instance-event-0{id:016x}"),
         code: code.to_owned(),
-        description: format!("The instance is scheduled for {}", code.replace('-', " ")),
+        description: format!("scheduled {}", code.rsplit('-').next().unwrap_or_default()),
         not_before: at,
         not_after: None,
         state: MaintenanceState::Active,

@@ -1,5 +1,6 @@
 //! The event loop of a session.
 
+use super::announced::Interruption;
 use super::course::{Cause, Course, Order};
 use super::panic_line::PanicLine;
 use super::server::Server;
@@ -44,6 +45,7 @@ pub(super) struct Session {
     pub(super) course: Course,
     /// What a verb asked for, which is what becomes of the instance.
     pub(super) asked: Option<Asked>,
+    pub(super) interruption: Option<Interruption>,
     panic_line: PanicLine,
     pub(super) stages: Stages,
 }
@@ -70,6 +72,7 @@ impl Session {
             server,
             course,
             asked: None,
+            interruption: None,
             panic_line,
             stages: Stages::default(),
         }
@@ -151,8 +154,14 @@ impl Session {
 
     /// For how many milliseconds nothing is to be done unless an event comes; rounded up, so as not to spin.
     fn wait(&self, now: Instant) -> i32 {
-        let due =
-            [self.course.due(), self.setup.transcript.due(), self.setup.input.due(now), self.server.due(now)];
+        let interruption = self.interruption.map(|it| it.at);
+        let due = [
+            self.course.due(),
+            interruption,
+            self.setup.transcript.due(),
+            self.setup.input.due(now),
+            self.server.due(now),
+        ];
         match due.into_iter().flatten().min() {
             None => -1,
             Some(at) => {
@@ -170,6 +179,7 @@ impl Session {
         self.look(now, false);
         let order = self.course.tick(now);
         self.carry_out(order);
+        self.interrupt(now);
     }
 
     /// Gives the guest what clients have typed.

@@ -1,5 +1,6 @@
 //! The main thread while a guest runs: signals, keys, console and time, in one loop.
 
+mod announced;
 mod course;
 mod follow;
 mod panic_line;

@@ -15,6 +15,8 @@ impl Session {
             Action::Terminate { force, timeout } => self.end(Asked::Terminate, *force, *timeout, now),
             Action::Reboot => self.reboot(now),
             Action::PowerButton => Outcome::Done(self.press_button("stopping")),
+            Action::ModifyMetadata { change } => self.modify_metadata(change),
+            Action::Event { event, within, cancel } => self.announce(event, *within, *cancel, now),
             // The server's own affair.
             Action::Console | Action::Connect { .. } => Outcome::Done(true),
         }
@@ -46,7 +48,7 @@ impl Session {
         }
     }
 
-    fn end(&mut self, asked: Asked, force: bool, timeout: Option<u64>, now: Instant) -> Outcome {
+    pub(super) fn end(&mut self, asked: Asked, force: bool, timeout: Option<u64>, now: Instant) -> Outcome {
         let record = self.setup.instance.record();
         if asked == Asked::Stop
             && let Err(refusal) = check_stop(record)
@@ -74,7 +76,7 @@ impl Session {
 }
 
 /// As the protocol tells it.
-fn refused(refusal: &CatalogError) -> Outcome {
+pub(super) fn refused(refusal: &CatalogError) -> Outcome {
     match refusal {
         CatalogError::Refused { code, message, .. } => Outcome::error(code, message),
         other => Outcome::error("InternalError", other.to_string()),

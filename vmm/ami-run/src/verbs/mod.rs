@@ -5,10 +5,11 @@
 
 mod cp;
 mod ls;
+mod metadata;
 mod modify;
 mod prune;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod ssh;
 mod start;
 mod stop;
@@ -18,6 +19,7 @@ mod words;
 
 pub(crate) use cp::cp;
 pub(crate) use ls::ls;
+pub(crate) use metadata::{event, metadata_options};
 pub(crate) use modify::modify;
 pub(crate) use prune::prune;
 pub(crate) use ssh::{Reach, reach, ssh};

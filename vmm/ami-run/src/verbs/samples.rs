@@ -4,7 +4,7 @@ use ami_run_catalog::{InstanceRecord, State};
 use serde_json::json;
 
 /// A stopped instance with a root volume that goes with it, one that stays, and a file of the user's own.
-pub(super) fn stopped(id: &str) -> InstanceRecord {
+pub(crate) fn stopped(id: &str) -> InstanceRecord {
     let mapping = |device: &str, volume: &str, goes: bool| {
         json!({"DeviceName": device, "Ebs": {"VolumeId": volume, "AttachTime": "2026-11-21T21:00:00+00:00",
             "DeleteOnTermination": goes, "Status": "attached"}})
@@ -41,6 +41,6 @@ pub(super) fn stopped(id: &str) -> InstanceRecord {
     serde_json::from_value(record).unwrap()
 }
 
-pub(super) fn in_state(id: &str, state: State) -> InstanceRecord {
+pub(crate) fn in_state(id: &str, state: State) -> InstanceRecord {
     InstanceRecord { state, ..stopped(id) }
 }

@@ -4,7 +4,7 @@ use super::{Asked, Several, ask, refused, resolve, run, told, until};
 use crate::args::{Reboot, Start};
 use crate::exit::Code;
 use crate::failure::Failure;
-use crate::{answer, instance, metadata, run};
+use crate::{answer, instance, metadata};
 use ami_run_catalog::control::Action;
 use ami_run_catalog::{
     Catalog, CatalogError, Held, InstanceRecord, State, Step, Transition, check_reboot, check_start,
@@ -39,12 +39,10 @@ fn start_one(catalog: &Catalog, id: &str, force: bool) -> Result<Transition, Fai
         let (state, held) = hold(catalog, id).map_err(refused)?;
         let previous_state = *first.get_or_insert(state);
         if let Some(mut held) = held {
-            held.enter(State::Pending, None).map_err(refused)?;
-            if let Some(source) = &held.record().own.iam_credentials
-                && let Err(failure) = metadata::tell_lending(source)
-            {
-                return Err(run::give_up(held, failure));
+            if let Some(source) = &held.record().own.iam_credentials {
+                metadata::tell_lending(source)?;
             }
+            held.enter(State::Pending, None).map_err(refused)?;
             let options: &[OsString] = if force { &["--force".into()] } else { &[] };
             instance::spawn(catalog, held, options)?.running()?;
             break previous_state;
