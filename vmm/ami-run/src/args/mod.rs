@@ -101,7 +101,7 @@ struct Verb {
     read: fn(&[OsString]) -> Result<Command, clap::Error>,
 }
 
-const VERBS: [Verb; 25] = [
+const VERBS: [Verb; 27] = [
     Verb {
         name: "launch",
         about: "Launch an image; this word may be left out",

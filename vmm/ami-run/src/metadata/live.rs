@@ -14,8 +14,7 @@ use crate::failure::Failure;
 use crate::state::catalog_failure;
 use ami_run_catalog::control::Event;
 use ami_run_catalog::{CatalogError, InstanceRecord, ids};
-use ami_run_metadata::{Maintenance, MaintenanceState, Now, Service, Signer, SpotAction, SpotNotice,
-};
+use ami_run_metadata::{Maintenance, MaintenanceState, Now, Service, Signer, SpotAction, SpotNotice};
 use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::fmt;
