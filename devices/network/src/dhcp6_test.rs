@@ -42,7 +42,7 @@ fn address(address: [u8; 16], lifetime: [u8; 4]) -> Vec<u8> {
 
 fn association(times: [u8; 8], addresses: &[Vec<u8>]) -> Vec<u8> {
     let addresses = addresses.concat();
-    let len = 12 + u8::try_from(addresses.len()).unwrap();
+    let len = u8::try_from(addresses.len().saturating_add(12)).unwrap();
     [&[0, 3, 0, len, 1, 2, 3, 4][..], &times, &addresses].concat()
 }
 
