@@ -41,9 +41,14 @@ const TARGET_STATION: [u8; 2] = [2, 1];
 /// 2.4), without the two headers before it.
 const QUOTED: usize = 1280 - 40 - 8;
 
-/// Answers a message of ICMPv6; `here` is whether it goes to an address that somebody has on the link.
-pub(crate) fn control(guest: &Guest, packet: &Packet<'_>, here: bool) -> Option<Vec<u8>> {
+/// Answers a message of ICMPv6; `serves` names the services' addresses.
+pub(crate) fn control(
+    guest: &Guest,
+    packet: &Packet<'_>,
+    serves: impl Fn(IpAddr) -> bool,
+) -> Option<Vec<u8>> {
     let message = packet.payload;
+    let is_here = |address| guest.is_ours(address) || serves(address);
     if packet.pseudo(message.len()).add(message).finish() != 0 {
         return None;
     }
@@ -54,7 +59,7 @@ pub(crate) fn control(guest: &Guest, packet: &Packet<'_>, here: bool) -> Option<
             let reply = [&[ECHO_REPLY, 0, 0, 0], rest].concat();
             Some(packet.back(guest.macs(), TTL).icmp(&reply))
         }
-        [ECHO_REQUEST, ..] if own && !here && !packet.destination.is_multicast() => {
+        [ECHO_REQUEST, ..] if own && !is_here(packet.destination) && !packet.destination.is_multicast() => {
             Some(no_route(guest, packet))
         }
         [ROUTER_SOLICITATION, 0, _, _, _, _, _, _, options @ ..]
@@ -67,7 +72,9 @@ pub(crate) fn control(guest: &Guest, packet: &Packet<'_>, here: bool) -> Option<
             if packet.ttl == MAX_HOPS && (own || unnamed) =>
         {
             let (target, options) = rest.split_first_chunk::<16>()?;
-            neighbour(guest, packet, Ipv6Addr::from(*target), options)
+            let target = Ipv6Addr::from(*target);
+            let answers = is_here(target.into()) && are_options(options);
+            answers.then(|| neighbour(guest, packet, target))
         }
         _ => None,
     }
@@ -75,13 +82,10 @@ pub(crate) fn control(guest: &Guest, packet: &Packet<'_>, here: bool) -> Option<
 
 /// Answers who asks for a neighbour that is ours: to know it, or to see that it is still there. Who asks without an
 /// address wants the address for itself, and is told that it is taken (RFC 4862, 5.4).
-fn neighbour(guest: &Guest, packet: &Packet<'_>, target: Ipv6Addr, options: &[u8]) -> Option<Vec<u8>> {
+fn neighbour(guest: &Guest, packet: &Packet<'_>, target: Ipv6Addr) -> Vec<u8> {
     const IS_ROUTER: u8 = 0x80;
     const SOLICITED: u8 = 0x40;
     const OVERRIDE: u8 = 0x20;
-    if !guest.is_ours(target.into()) || !are_options(options) {
-        return None;
-    }
     let (to, solicited) = match packet.source {
         source if source.is_unspecified() => (ALL_NODES.into(), 0),
         source => (source, SOLICITED),
@@ -89,7 +93,7 @@ fn neighbour(guest: &Guest, packet: &Packet<'_>, target: Ipv6Addr, options: &[u8
     let flags = [IS_ROUTER | solicited | OVERRIDE, 0, 0, 0];
     let route = Route { macs: guest.macs(), source: target.into(), destination: to, ttl: MAX_HOPS };
     let head = [NEIGHBOUR_ADVERTISEMENT, 0, 0, 0];
-    Some(route.icmp(&[&head[..], &flags, &target.octets(), &TARGET_STATION, &ROUTER_MAC].concat()))
+    route.icmp(&[&head[..], &flags, &target.octets(), &TARGET_STATION, &ROUTER_MAC].concat())
 }
 
 /// Whether options fill what is there: each says its length, in units of eight bytes and never none.

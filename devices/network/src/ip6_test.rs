@@ -157,9 +157,10 @@ fn who_has(source: Address, destination: Address, target: Address) -> Vec<u8> {
 
 #[test]
 fn the_router_and_the_services_have_a_station_and_nobody_else() {
-    let mut play = Play::new(config6());
+    let mut play = Play::new(Config { services: vec![service()], ..config6() });
     let group = address("ff02::1:ff00:253");
-    for target in ["fe80::c0a:4dff:fe49:5201", "fd00:ec2::253", "fd00:ec2::123"].map(address) {
+    for target in ["fe80::c0a:4dff:fe49:5201", "fd00:ec2::253", "fd00:ec2::123", "fd00:ec2::254"].map(address)
+    {
         // To know it, to see that it is still there, and to see whether it is free.
         for (source, destination, to, flags) in [
             (own(), group, own(), 0xe0),

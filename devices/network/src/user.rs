@@ -249,10 +249,11 @@ impl UserLink {
     /// IPv6 ends at the link: what is not here is nowhere.
     fn packet6(&mut self, packet: &Packet<'_>, without_checksum: bool, now: Now) {
         let to = packet.destination;
-        let here = self.guest.is_ours(to) || self.services.iter().any(|service| service.at.ip() == to);
+        let serves = |address| self.services.iter().any(|service| service.at.ip() == address);
+        let here = self.guest.is_ours(to) || serves(to);
         match packet.protocol {
             PROTOCOL_ICMP6 => {
-                let reply = ip6::control(&self.guest, packet, here);
+                let reply = ip6::control(&self.guest, packet, serves);
                 self.reply(reply);
             }
             PROTOCOL_TCP | PROTOCOL_UDP if !here && !to.is_multicast() => {
