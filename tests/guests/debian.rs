@@ -2,6 +2,7 @@
 //! launch can show.
 
 use crate::expect::{Launch, done, guest, path, state};
+use crate::network::{self, World};
 use std::path::Path;
 
 /// Logs in on the console, as the recipe documents; returns what it showed before. SeaBIOS sends what GRUB said
@@ -52,6 +53,8 @@ fn stock_debian_finds_itself_on_ec2() {
     let mut arguments = with_more_volumes(&recipe, temporary.path()).to_vec();
     // A type with instance store, and less memory than it has: the testbed has no more.
     arguments.extend(["--instance-type", "m5d.large", "--memory", "5G"].map(str::to_owned));
+    let world = World::new();
+    arguments.extend(world.options(temporary.path()));
     let mut launch = Launch::start(&arguments);
     let boot = log_in(&mut launch);
     has(&boot, &["SeaBIOS", "Loading initial ramdisk"]);
@@ -59,6 +62,8 @@ fn stock_debian_finds_itself_on_ec2() {
     machine(&mut launch);
     identity(&mut launch);
     volumes(&mut launch);
+    network::subnet(&mut launch, &world);
+    network::clients(&mut launch);
     assert_eq!(launch.shell("systemctl is-system-running --wait"), "running");
     launch.type_in("poweroff\n");
     let end = launch.end();
@@ -95,7 +100,7 @@ fn identity(launch: &mut Launch) {
             "00:1f.0 Non-Volatile memory controller [0108]: Amazon.com, Inc. NVMe SSD Controller [1d0f:cd01]",
         ],
     );
-    for empty in ["00:02.", "00:03.", "00:05."] {
+    for empty in ["00:02.", "00:03."] {
         assert!(!functions.contains(empty), "{functions}");
     }
     let tables = launch.shell("dmidecode -t system -t bios -t chassis");
@@ -215,11 +220,17 @@ fn on_stop_and_start_stock_debian_keeps_what_it_wrote() {
     let state = state();
     let image = path(&recipe, "image.json");
     let second = "DeviceName=/dev/sdf,Ebs={VolumeSize=1,DeleteOnTermination=false}";
-    let launch = [&image, "-d", "--name", "web", "--cpus", "2", "--block-device-mappings", second];
-    let id = done(&state, &[&launch[..], &["--wait-for", "console:login: "]].concat()).trim().to_owned();
+    let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
+    let mut launch =
+        [&image, "-d", "--cpus", "2", "--block-device-mappings", second].map(str::to_owned).to_vec();
+    launch.extend(World::new().options(temporary.path()));
+    let launch: Vec<&str> = launch.iter().map(String::as_str).collect();
+    let id = done(&state, &[&launch[..], &["--wait-for", "login", "--wait-for", "ssh"]].concat())
+        .trim()
+        .to_owned();
     let address = describe(&state, &id)["PrivateIpAddress"].clone();
     // Late: the prompt was said before anybody looked.
-    let mut console = Launch::start_in(&state, &["console", "web"]);
+    let mut console = Launch::start_in(&state, &["console", "guest"]);
     log_in(&mut console);
     console.shell("mkfs.ext4 -q /dev/sdf");
     console.shell("mkdir /srv/second; mount /dev/sdf /srv/second");
@@ -227,29 +238,32 @@ fn on_stop_and_start_stock_debian_keeps_what_it_wrote() {
         "echo root > /var/tmp/mark; echo second > /srv/second/mark; cat /proc/sys/kernel/random/boot_id",
     );
     let serials = console.shell("cat /sys/block/nvme*/device/serial | sort");
+    network::hop_limit(&mut console, &state);
+    assert_eq!(done(&state, &["ssh", "guest", "--", "id -un"]).trim(), "admin");
     // Written, and never flushed by hand: the power button's way down does.
-    assert!(done(&state, &["stop", "web", "--timeout", "10m"]).ends_with("running → stopped\n"));
+    assert!(done(&state, &["stop", "guest", "--timeout", "10m"]).ends_with("running → stopped\n"));
     let end = console.end();
     assert_eq!(end.code, Some(0), "{}", end.status);
     let stopped = describe(&state, &id);
     assert_eq!(stopped["StateReason"]["Code"], "Client.UserInitiatedShutdown", "{stopped}");
     assert_eq!(stopped["PrivateIpAddress"], address);
 
-    done(&state, &["start", "web"]);
-    let mut console = Launch::start_in(&state, &["console", "web"]);
+    done(&state, &["start", "guest"]);
+    let mut console = Launch::start_in(&state, &["console", "guest"]);
     log_in(&mut console);
     assert_eq!(console.shell("cat /var/tmp/mark"), "root");
+    assert_eq!(console.shell("cat /var/lib/user-data"), "ran", "once");
     console.shell("mount /dev/sdf /srv/second");
     assert_eq!(console.shell("cat /srv/second/mark"), "second");
     assert_eq!(console.shell("cat /sys/block/nvme*/device/serial | sort"), serials, "the same volumes");
     console.type_in("poweroff\n");
-    done(&state, &["wait", "web", "stopped", "--timeout", "10m"]);
+    done(&state, &["wait", "guest", "stopped", "--timeout", "10m"]);
     assert_eq!(describe(&state, &id)["StateReason"]["Code"], "Client.InstanceInitiatedShutdown");
     assert_eq!(console.end().code, Some(0));
-    let log = done(&state, &["logs", "web"]);
+    let log = done(&state, &["logs", "guest"]);
     has(&log, &["reboot: Power down"]);
     // The root goes, the second volume says that it stays.
-    let said = done(&state, &["terminate", "web", "--output", "json"]);
+    let said = done(&state, &["terminate", "guest", "--output", "json"]);
     has(&said, &["\"terminated\""]);
     let volumes: serde_json::Value =
         serde_json::from_str(&done(&state, &["volume", "ls", "--output", "json"])).unwrap();

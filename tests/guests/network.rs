@@ -143,11 +143,6 @@ pub(crate) fn clients(launch: &mut Launch) {
     assert!(launch.shell(policy).ends_with('0'));
 }
 
-/// The table of what each request is answered: rows that hold for any instance, played by the guest's own Python.
-pub(crate) fn conformance(launch: &mut Launch, world: &World) {
-    let _ = (launch, world);
-}
-
 /// A token comes no further than its hop limit: not into a network namespace, one hop inside the guest, until
 /// `metadata-options` allows it.
 pub(crate) fn hop_limit(launch: &mut Launch, state: &Arc<TempDir>) {

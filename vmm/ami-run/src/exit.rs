@@ -55,6 +55,17 @@ impl Code {
     }
 }
 
+impl Code {
+    /// As a launch with `--exec` says it, whose other exit codes are the command's.
+    pub(crate) fn beside_a_command(self) -> Code {
+        match self {
+            Code::Success | Code::Signal(_) | Code::Command(_) => self,
+            Code::Bug => Code::Command(120),
+            other => Code::Command(other.number().saturating_add(120)),
+        }
+    }
+}
+
 impl From<Code> for ExitCode {
     fn from(code: Code) -> ExitCode {
         ExitCode::from(code.number())
@@ -66,7 +77,9 @@ pub(crate) fn table() -> String {
     let mut text = String::from("Exit codes:\n");
     let signals = ("128+n", "ended by signal n (141: standard output was closed)");
     let rows = TABLE.iter().map(|(code, meaning)| (code.number().to_string(), *meaning));
-    for (number, meaning) in rows.chain([(signals.0.to_owned(), signals.1)]) {
+    let exec =
+        ("120+n", "with --exec: instead of n above, which is the command's own (120: a bug in ami-run)");
+    for (number, meaning) in rows.chain([(exec.0.to_owned(), exec.1), (signals.0.to_owned(), signals.1)]) {
         // Writing to a String cannot fail.
         writeln!(text, "  {number:>5}  {meaning}").unwrap_or_default();
     }

@@ -22,6 +22,7 @@ pub(crate) fn instance(args: &Launch, plan: &Plan, reservation: &Reservation, in
         stop_timeout: args.stop_timeout.as_secs(),
         network: network(args),
         key_file: args.given.ssh_key.as_ref().map(full),
+        user: args.user.clone(),
         ..described(&plan.launch, &plan.inputs, reservation, |planned| origin(args, planned))
     }
 }

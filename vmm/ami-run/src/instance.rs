@@ -204,6 +204,7 @@ fn prepare(args: &args::Process, held: &Held, parent: &Parent) -> Result<(Boot, 
         log: outputs::open_log(args.console_log.as_deref())?,
         trace: outputs::open_trace(args.trace.as_ref())?,
         wait_for: args.wait_for.clone(),
+        exec: None,
         timeout: args.timeout.map(|limit| ui::start() + limit),
         parent: Some(parent.clone()),
     };

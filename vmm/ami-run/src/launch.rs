@@ -10,11 +10,13 @@ use crate::plan::{self, Plan};
 use crate::report::Report;
 use crate::run::{self, After, Face, io_failure};
 use crate::session::{Ended, Signals};
+use crate::ssh::key::KeyPair;
 use crate::state::{self, catalog_failure};
-use crate::{answer, fresh, host, metadata, network, ui};
-use ami_run_catalog::{Catalog, Held, InstanceRecord};
+use crate::{answer, fresh, host, metadata, network, ssh, ui};
+use ami_run_catalog::{Catalog, Held, InstanceRecord, NewInstance};
 use ami_run_image::Warning;
 use ami_run_machine::Boot;
+use ami_run_metadata::PublicKey;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io;
@@ -80,6 +82,8 @@ struct Ready {
     catalog: Catalog,
     boot: Boot,
     outputs: Outputs,
+    /// The instance's own, unless it was given one or nobody is to log in.
+    key: Option<KeyPair>,
 }
 
 fn get_ready(args: &Launch, plan: &mut Plan) -> Result<Ready, Failure> {
@@ -89,6 +93,11 @@ fn get_ready(args: &Launch, plan: &mut Plan) -> Result<Ready, Failure> {
     host::check_kvm(args.force)?;
     let catalog = state::catalog()?;
     let outputs = outputs::open(args, plan)?;
+    let key = ssh::key::for_launch(plan.inputs.key.is_some(), args.logs_in())?;
+    if let Some(key) = &key {
+        let (name, openssh) = (key.name.to_owned(), key.public.clone());
+        plan.inputs.key = Some(PublicKey { name, openssh });
+    }
     if let Some(assumption) = plan.assumption() {
         ui::status("assuming", &assumption);
     }
@@ -98,16 +107,17 @@ fn get_ready(args: &Launch, plan: &mut Plan) -> Result<Ready, Failure> {
     if let Some(source) = &plan.inputs.iam_credentials {
         metadata::tell_lending(source)?;
     }
-    Ok(Ready { catalog, boot, outputs })
+    Ok(Ready { catalog, boot, outputs, key })
 }
 
 fn foreground(args: &Launch, plan: &mut Plan) -> Result<(Ended, After), Failure> {
-    let Ready { catalog, boot, outputs } = get_ready(args, plan)?;
+    let Ready { catalog, boot, outputs, key } = get_ready(args, plan)?;
     // From here on the end comes by signal only through the session, which cleans up.
     let signals = Signals::block().map_err(|cause| io_failure("take over signals", &cause))?;
     let reservation =
         catalog.new_reservation(args.account_id.as_deref()).map_err(|cause| catalog_failure(&cause))?;
-    let held = make(&catalog, fresh::instance(args, plan, &reservation, 0))?;
+    let exec = exec(args)?;
+    let held = make(&catalog, fresh::instance(args, plan, &reservation, 0), key.as_ref())?;
     ui::status("booting", &plan.shape(&held.record().instance_id));
     let (screen, input) = match terminal(args) {
         Ok(both) => both,
@@ -123,6 +133,7 @@ fn foreground(args: &Launch, plan: &mut Plan) -> Result<(Ended, After), Failure>
         log: outputs.log,
         trace: outputs.trace,
         wait_for: args.wait_for.clone(),
+        exec,
         timeout: args.timeout.map(|limit| ui::start() + limit),
         parent: None,
     };
@@ -131,8 +142,12 @@ fn foreground(args: &Launch, plan: &mut Plan) -> Result<(Ended, After), Failure>
     ended
 }
 
-fn make(catalog: &Catalog, new: ami_run_catalog::NewInstance) -> Result<Held, Failure> {
-    catalog.create(new).map_err(|cause| catalog_failure(&cause))
+fn make(catalog: &Catalog, new: NewInstance, key: Option<&KeyPair>) -> Result<Held, Failure> {
+    let held = catalog.create(new).map_err(|cause| catalog_failure(&cause))?;
+    match key.map_or(Ok(()), |key| key.store(held.folder())) {
+        Ok(()) => Ok(held),
+        Err(failure) => Err(run::give_up(held, failure)),
+    }
 }
 
 /// RunInstances' answer.
@@ -148,17 +163,18 @@ struct Launched {
 /// Starts as many processes as instances are wanted, and says their ids when all machines run. All or none, as EC2
 /// has it where the least count is the greatest.
 fn detached(args: &Launch, plan: &mut Plan) -> Result<Code, Failure> {
-    let Ready { catalog, .. } = get_ready(args, plan)?;
+    let Ready { catalog, key, .. } = get_ready(args, plan)?;
     let reservation =
         catalog.new_reservation(args.account_id.as_deref()).map_err(|cause| catalog_failure(&cause))?;
     let options = process_options(args);
     let mut started: Vec<Started> = Vec::new();
     let mut failed = None;
     for index in 0..args.count {
-        let one = make(&catalog, fresh::instance(args, plan, &reservation, index)).and_then(|held| {
-            ui::status("booting", &plan.shape(&held.record().instance_id));
-            instance::spawn(&catalog, held, &options)
-        });
+        let one =
+            make(&catalog, fresh::instance(args, plan, &reservation, index), key.as_ref()).and_then(|held| {
+                ui::status("booting", &plan.shape(&held.record().instance_id));
+                instance::spawn(&catalog, held, &options)
+            });
         match one {
             Ok(one) => started.push(one),
             Err(failure) => {
@@ -215,8 +231,19 @@ fn process_options(args: &Launch) -> Vec<OsString> {
     options
 }
 
+/// What is to be run in the guest, and where its outputs go; standard output is the result's with --output json.
+fn exec(args: &Launch) -> Result<Option<(OsString, ssh::Outputs)>, Failure> {
+    let Some(command) = args.exec.clone() else { return Ok(None) };
+    let outputs = ssh::Outputs::ours(args.output == Output::Json);
+    outputs.map(|outputs| Some((command, outputs))).map_err(|cause| io_failure("use standard output", &cause))
+}
+
 /// Where the console is shown, which is not where the JSON result goes, and what is typed.
 fn terminal(args: &Launch) -> Result<(Option<Screen>, Input), Failure> {
+    // The outputs of a command are not mixed with the console.
+    if args.exec.is_some() {
+        return Ok((None, Input::none()));
+    }
     let screen = match (args.output, &args.console_log) {
         (Output::Text, _) => Screen::new(io::stdout().as_fd()).map(Some),
         (Output::Json, None) => Screen::new(io::stderr().as_fd()).map(Some),

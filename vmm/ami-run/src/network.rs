@@ -3,9 +3,12 @@
 use crate::args::Launch;
 use crate::exit::Code;
 use crate::failure::Failure;
+use crate::metadata;
 use ami_run_catalog::{InstanceRecord, Network};
 use ami_run_machine::Network as Card;
-use ami_run_network::{Config, Dialer, Forward, Guest, LinkError, Protocol, Resolvers, Service, UserLink};
+use ami_run_network::{
+    Config, Dialer, Forward, Guest, LinkError, Protocol, Resolvers, Service, TapConfig, TapLink, UserLink,
+};
 use parking_lot::Mutex;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -57,10 +60,13 @@ pub(crate) fn open(record: &InstanceRecord, services: Vec<Service>) -> Result<Op
     let mac = mac.ok_or_else(|| damaged("its MAC address"))?;
     match &record.own.network {
         Network::None => Ok(None),
-        Network::Tap { name } => Err(Failure::new(
-            Code::Refused,
-            format!("--net tap={name}: this version has the user network only"),
-        )),
+        Network::Tap { name } => {
+            let guest = guest(record, mac).ok_or_else(|| damaged("its private address"))?;
+            let config = TapConfig { name: name.clone(), guest, services };
+            let link = TapLink::new(config).map_err(|cause| cannot(&cause))?;
+            let dialer = link.dialer();
+            Ok(Some(Nic { card: Card { mac, link: Arc::new(Mutex::new(link)) }, dialer }))
+        }
         Network::User { forwards, host_loopback } => {
             let forwards: Result<_, _> = forwards.iter().map(|text| Forward::from_str(text)).collect();
             let config = Config {
@@ -89,7 +95,7 @@ fn guest(record: &InstanceRecord, mac: [u8; 6]) -> Option<Guest> {
         address,
         prefix: PREFIX,
         host_name: host_name.to_owned(),
-        ipv6: None,
+        ipv6: metadata::ipv6(record),
         domain: domain.to_owned(),
     })
 }

@@ -22,6 +22,8 @@ const LAST_LINES: usize = 20;
 pub(crate) struct Wanted<'a> {
     pub(crate) timeout: Option<Duration>,
     pub(crate) console_log: Option<&'a Path>,
+    /// A command was to be run in the guest.
+    pub(crate) exec: bool,
     pub(crate) awaited: &'a [Awaited],
 }
 
@@ -42,6 +44,8 @@ pub(crate) struct Report {
     warnings: Vec<Warning>,
     /// With `--dry-run`, what is said instead of a result.
     plan: Option<String>,
+    /// A command was to be run in the guest: exit codes of ours stand beside its own.
+    exec: bool,
 }
 
 /// One `--wait-for`.
@@ -114,6 +118,7 @@ impl Report {
             last_lines: None,
             warnings: Vec::new(),
             plan: None,
+            exec: wanted.exec,
         }
     }
 
@@ -137,6 +142,7 @@ impl Report {
                 last_lines: None,
                 warnings: Vec::new(),
                 plan: Some(shown),
+                exec: false,
             },
             // A path that is not UTF-8 has no place in JSON.
             Err(cause) => {
@@ -157,13 +163,15 @@ impl Report {
         ended: &Ended,
         after: After,
     ) -> Report {
-        let waiting = ended.transcript.waits();
+        let waiting = ended.transcript.waits() || wanted.exec;
         let (reason, outcome) = judge(wanted, ended, waiting);
         let seconds = |one: &crate::console::Seen| {
             one.at.map(|at| rounded(at.saturating_duration_since(ended.started).as_secs_f64()))
         };
         let waited = ended.transcript.waited().iter();
-        let telling = outcome.as_ref().is_err_and(|failure| !matches!(failure.code, Code::Signal(_)));
+        let telling = outcome
+            .as_ref()
+            .is_err_and(|failure| !matches!(failure.code, Code::Signal(_) | Code::Command(_)));
         Report {
             reason,
             outcome,
@@ -183,6 +191,7 @@ impl Report {
             last_lines: telling.then(|| ended.transcript.last_lines(LAST_LINES)),
             warnings: Vec::new(),
             plan: None,
+            exec: wanted.exec,
         }
     }
 
@@ -199,7 +208,7 @@ impl Report {
                     ui::last_lines(lines);
                 }
                 ui::failure(failure);
-                code = failure.code;
+                code = if self.exec { failure.code.beside_a_command() } else { failure.code };
             }
         }
         if let Some(after) = &self.after {
@@ -258,6 +267,7 @@ fn judge(wanted: &Wanted<'_>, ended: &Ended, waiting: bool) -> Verdict {
     let fail = |reason, code, message: &str| (reason, Err(Failure::new(code, message)));
     match (ended.cause, &ended.last) {
         (Some(Cause::AllSeen), _) => ("WaitSatisfied", Ok("what was waited for was seen".to_owned())),
+        (Some(Cause::Executed), _) => executed(ended),
         (_, Last::Panicked) => fail("Bug", Code::Bug, "the machine's thread ended by a bug"),
         (_, Last::Failed(cause)) => failed(cause),
         (_, Last::Exit(Exit::Emulation(what))) => {
@@ -274,7 +284,9 @@ fn judge(wanted: &Wanted<'_>, ended: &Ended, waiting: bool) -> Verdict {
                 .filter(|one| one.at.is_none())
                 .map(|one| one.awaited.text.as_str())
                 .collect();
-            let what = if waiting {
+            let what = if let Some(how) = &ended.unfinished {
+                format!("the command had not ended ({how})")
+            } else if waiting {
                 format!("{} was not seen", unseen.join(", "))
             } else {
                 "the guest still ran".to_owned()
@@ -318,6 +330,19 @@ fn judge(wanted: &Wanted<'_>, ended: &Ended, waiting: bool) -> Verdict {
         (None, Last::Exit(Exit::Stopped) | Last::Stuck) => {
             fail("Bug", Code::Bug, "the machine stopped, and nothing had told it to")
         }
+    }
+}
+
+/// What a command in the guest came to.
+fn executed(ended: &Ended) -> Verdict {
+    match ended.executed.clone() {
+        Some(Ok(0)) => ("CommandSucceeded", Ok("the command succeeded".to_owned())),
+        Some(Ok(status)) => {
+            let message = format!("the command failed: its status is {status}");
+            ("CommandFailed", Err(Failure::new(Code::Command(status), message)))
+        }
+        Some(Err(failure)) => ("CommandNotRun", Err(failure)),
+        None => ("Bug", Err(Failure::new(Code::Bug, "nothing is known of the command"))),
     }
 }
 

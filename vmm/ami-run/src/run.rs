@@ -10,6 +10,7 @@ use crate::metadata::Live;
 use crate::parent::Parent;
 use crate::report::machine_failure;
 use crate::session::{self, Asked, Cause, Ended, Last, Setup, Signals};
+use crate::ssh::Outputs;
 use crate::state::catalog_failure;
 use crate::values::Awaited;
 use crate::{network, state, ui};
@@ -21,6 +22,7 @@ use ami_run_firmware::{direct, find};
 use ami_run_machine::{Boot, Exit, Machine, Spec};
 use ami_run_models::trace::Trace;
 use ami_run_network::Dialer;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -38,6 +40,8 @@ pub(crate) struct Face {
     pub(crate) log: Option<File>,
     pub(crate) trace: Option<Trace>,
     pub(crate) wait_for: Vec<Awaited>,
+    /// What is to be run in the guest, and where its outputs go.
+    pub(crate) exec: Option<(OsString, Outputs)>,
     pub(crate) timeout: Option<Instant>,
     /// The command that started a detached instance.
     pub(crate) parent: Option<Parent>,
@@ -124,6 +128,7 @@ pub(crate) fn run(
         dialer,
         console_log,
         holds: disks.nameless.clone(),
+        exec: face.exec,
         parent: face.parent,
         metadata: Some(metadata),
     };
@@ -162,7 +167,7 @@ fn prepare(held: &Held, boot: Boot, bases: &mut Bases, face: &mut Face) -> Resul
         boot,
         trace: face.trace.take().map(Arc::new),
         // Who waits for something is better served by the first fault than by a guest that starts over.
-        fail_on_triple_fault: !face.wait_for.is_empty(),
+        fail_on_triple_fault: !face.wait_for.is_empty() || face.exec.is_some(),
     };
     let machine = Machine::new(spec).map_err(|cause| machine_failure(&cause))?;
     let control = control::listen(held.folder())

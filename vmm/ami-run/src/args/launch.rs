@@ -3,11 +3,13 @@
 use super::{Given, Output, commands};
 use crate::exit;
 use crate::report::Wanted;
-use crate::values::{self, Awaited, EscapeKey, SnapshotFile, TraceTo};
+use crate::values::{self, Awaited, EscapeKey, Sign, SnapshotFile, TraceTo};
 use ami_run_catalog::{Behavior, Network};
 use ami_run_image::{ImageBootMode, Interface};
 use ami_run_network::Forward;
 use clap::{Parser, ValueEnum};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -187,7 +189,7 @@ pub(crate) struct Launch {
     #[arg(help_heading = "Instance")]
     pub(crate) count: u32,
 
-    /// Terminate the instance when it ends, and keep nothing of it; --wait-for without -d implies it
+    /// Terminate the instance when it ends, and keep nothing of it; --exec and --wait-for without -d imply it
     ///
     /// Its volumes go, too, whatever DeleteOnTermination says; a volume's own file (IMAGE) stays. Without -d not
     /// even a record is left; with it, the record and the console's log stay for an hour, as of any terminated
@@ -195,7 +197,7 @@ pub(crate) struct Launch {
     #[arg(long, help_heading = "Instance")]
     pub(crate) rm: bool,
 
-    /// Keep the instance, stopped, also after --wait-for
+    /// Keep the instance, stopped, also after --wait-for and --exec
     #[arg(long, conflicts_with = "rm", help_heading = "Instance")]
     pub(crate) keep: bool,
 
@@ -221,6 +223,17 @@ pub(crate) struct Launch {
     #[arg(long = "wait-for", value_name = "WHAT", value_parser = values::awaited)]
     #[arg(help_heading = "Ending")]
     pub(crate) wait_for: Vec<Awaited>,
+
+    /// Run this command in the guest by SSH, then power off; its outputs and its exit status are ours
+    ///
+    /// It is run by the guest's login shell as soon as somebody can log in, with a key that is made for the launch unless
+    /// --ssh-key gives one. The console goes to --console-log only. Exit codes of ami-run's own are 120 and more.
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["detach", "wait_for"], help_heading = "Ending")]
+    pub(crate) exec: Option<OsString>,
+
+    /// Who logs in by SSH, instead of whom cloud-init on the image's disk names
+    #[arg(long, value_name = "NAME", value_parser = values::user, help_heading = "Network")]
+    pub(crate) user: Option<String>,
 
     /// End the guest after this time (90, 90s, 5m) and exit 5
     ///
@@ -279,11 +292,24 @@ pub(crate) struct Launch {
 impl Launch {
     /// Nothing is to be left of the instance.
     pub(crate) fn removes(&self) -> bool {
-        self.rm || (!self.wait_for.is_empty() && !self.keep && !self.detach)
+        let waits = !self.wait_for.is_empty() || self.exec.is_some();
+        self.rm || (waits && !self.keep && !self.detach)
+    }
+
+    /// Somebody is to log in by SSH: this program, or whoever sits at the terminal.
+    pub(crate) fn logs_in(&self) -> bool {
+        let waits = self.wait_for.iter().any(|one| matches!(one.sign, Sign::Ssh));
+        let sits = !self.detach && io::stdin().is_terminal() && io::stdout().is_terminal();
+        self.net != Network::None && (waits || sits || self.exec.is_some())
     }
 
     pub(crate) fn wanted(&self) -> Wanted<'_> {
-        Wanted { timeout: self.timeout, console_log: self.console_log.as_deref(), awaited: &self.wait_for }
+        Wanted {
+            timeout: self.timeout,
+            console_log: self.console_log.as_deref(),
+            exec: self.exec.is_some(),
+            awaited: &self.wait_for,
+        }
     }
 }
 

@@ -39,6 +39,11 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn wanted(&self) -> Wanted<'_> {
-        Wanted { timeout: self.timeout, console_log: self.console_log.as_deref(), awaited: &self.wait_for }
+        Wanted {
+            timeout: self.timeout,
+            console_log: self.console_log.as_deref(),
+            exec: false,
+            awaited: &self.wait_for,
+        }
     }
 }

@@ -63,6 +63,11 @@ impl Transcript {
         see(&mut self.waited, now, |sign| matches!(sign, Sign::Console(regex) if regex.is_match(text)))
     }
 
+    /// Whether an SSH server is waited for.
+    pub(crate) fn awaits_ssh(&self) -> bool {
+        self.waited.iter().any(|one| one.at.is_none() && matches!(one.awaited.sign, Sign::Ssh))
+    }
+
     /// An SSH server answers; returns what was waited for by that.
     pub(crate) fn ssh_answers(&mut self, now: Instant) -> Vec<String> {
         see(&mut self.waited, now, |sign| matches!(sign, Sign::Ssh))

@@ -7,11 +7,15 @@ use ami_run_metadata::{Events, Facts, Interface, Placement, PublicKey, SecurityG
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The default VPC's, and its first subnet's.
 const VPC: &str = "172.31.0.0/16";
+/// Of RFC 3849, which lead nowhere.
+const NETWORK_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x1234, 0x1a00, 0, 0, 0, 0);
+const SUBNET_IPV6: &str = "2001:db8:1234:1a00::/64";
+const VPC_IPV6: &str = "2001:db8:1234:1a00::/56";
 const SUBNET: &str = "172.31.16.0/20";
 const NO_IMAGE: &str = "ami-00000000000000000";
 
@@ -73,7 +77,16 @@ fn placement(record: &InstanceRecord, region: &str) -> Placement {
     }
 }
 
+/// The instance's address where its metadata are served over IPv6, too: else it needs none.
+pub(crate) fn ipv6(record: &InstanceRecord) -> Option<Ipv6Addr> {
+    let enabled = record.metadata_options.options.http_protocol_ipv6 == "enabled";
+    let address: Ipv4Addr = record.private_ip_address.parse().ok().filter(|_| enabled)?;
+    // Unique, as the private address is.
+    Some(Ipv6Addr::from_bits(NETWORK_IPV6.to_bits() | u128::from(address.to_bits())))
+}
+
 fn interfaces(record: &InstanceRecord) -> Vec<Interface> {
+    let if_any = |network: &str| ipv6(record).map(|_| network.to_owned()).into_iter().collect();
     let groups = record.security_groups.iter();
     let groups: Vec<_> = groups
         .map(|group| SecurityGroup { id: group.group_id.clone(), name: group.group_name.clone() })
@@ -86,17 +99,17 @@ fn interfaces(record: &InstanceRecord) -> Vec<Interface> {
         network_card: None,
         private_ipv4s: interface.private_ip_address.parse::<Ipv4Addr>().into_iter().collect(),
         public_ipv4: None,
-        ipv6s: Vec::new(),
+        ipv6s: ipv6(record).into_iter().collect(),
         ipv4_prefixes: Vec::new(),
         ipv6_prefixes: Vec::new(),
         local_hostname: record.private_dns_name.clone(),
         security_groups: groups.clone(),
         subnet_id: interface.subnet_id.clone(),
         subnet_ipv4_cidr: SUBNET.to_owned(),
-        subnet_ipv6_cidrs: Vec::new(),
+        subnet_ipv6_cidrs: if_any(SUBNET_IPV6),
         vpc_id: interface.vpc_id.clone(),
         vpc_ipv4_cidrs: vec![VPC.to_owned()],
-        vpc_ipv6_cidrs: Vec::new(),
+        vpc_ipv6_cidrs: if_any(VPC_IPV6),
     });
     interfaces.collect()
 }

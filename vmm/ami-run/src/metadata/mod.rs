@@ -10,6 +10,7 @@ mod options;
 mod plug;
 mod server;
 
+pub(crate) use facts::ipv6;
 pub(crate) use inputs::{Inputs, read as inputs};
 pub(crate) use live::Live;
 pub(crate) use namespace::inside;
@@ -66,11 +67,8 @@ fn serve(args: &Metadata) -> Result<Code, Failure> {
     let record = new.imagined().map_err(catalog_failure)?;
     let lender = lender(args)?;
     let now = Now::read();
-    let mut facts = facts::facts(&record, lender.as_ref(), now.wall);
+    let facts = facts::facts(&record, lender.as_ref(), now.wall);
     let options = options::of(&inputs.metadata_options);
-    if options.ipv6 && !args.command.is_empty() {
-        namespace::give_ipv6(&mut facts);
-    }
     let secret = ids::random().map_err(catalog_failure)?;
     let service = Service::new(facts, options, secret, Some(signer()?), now);
     match args.command.as_slice() {

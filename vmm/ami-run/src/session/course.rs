@@ -22,6 +22,8 @@ const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     AllSeen,
+    /// The command in the guest has ended, or cannot be run.
+    Executed,
     TimedOut,
     KernelPanic,
     /// The record could not be made to say that the instance runs.
@@ -79,10 +81,18 @@ impl Course {
     }
 
     pub(crate) fn all_seen(&mut self, now: Instant) -> Option<Order> {
+        self.attained(Cause::AllSeen, now)
+    }
+
+    pub(crate) fn executed(&mut self, now: Instant) -> Option<Order> {
+        self.attained(Cause::Executed, now)
+    }
+
+    fn attained(&mut self, cause: Cause, now: Instant) -> Option<Order> {
         if self.cause.is_some() {
             return None;
         }
-        self.ask(Cause::AllSeen, now + self.patience)
+        self.ask(cause, now + self.patience)
     }
 
     /// What was waited for was seen, and the machine runs on: the time was for that.

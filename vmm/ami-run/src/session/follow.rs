@@ -2,10 +2,12 @@
 
 use super::announced::Interruption;
 use super::course::{Cause, Course, Order};
+use super::logins::Logins;
 use super::panic_line::PanicLine;
 use super::server::Server;
 use super::{Asked, Setup, Stages, signals};
 use crate::console::{Command, Screen, terminal};
+use crate::failure::Failure;
 use crate::parent::Message;
 use crate::state::catalog_failure;
 use crate::ui;
@@ -14,7 +16,7 @@ use ami_run_machine::{Handle, Taken};
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps as _};
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
 use vmm_sys_util::epoll::EventSet;
@@ -29,6 +31,8 @@ const SCREEN: u32 = 4;
 const LISTENER: u32 = 5;
 const CLIENT: u32 = 6;
 const RUNS: u32 = 7;
+const SSH: u32 = 8;
+const EXEC: u32 = 9;
 
 const STDIN: RawFd = 0;
 
@@ -48,6 +52,9 @@ pub(super) struct Session {
     pub(super) interruption: Option<Interruption>,
     panic_line: PanicLine,
     pub(super) stages: Stages,
+    pub(super) logins: Logins,
+    /// What became of the command that was to be run.
+    pub(super) outcome: Option<Result<u8, Failure>>,
 }
 
 /// What is waited for: descriptors, what they are about, and what is to happen to them.
@@ -57,9 +64,10 @@ impl Session {
     pub(super) fn new(
         handle: Handle,
         [runs, ended]: [Arc<EventFd>; 2],
-        setup: Setup,
+        mut setup: Setup,
         server: Server,
     ) -> Session {
+        let logins = Logins { wanted: setup.exec.take(), ..Logins::default() };
         let course = Course::new(setup.timeout, setup.stop_timeout);
         let panic_line = PanicLine::default();
         Session {
@@ -75,6 +83,8 @@ impl Session {
             interruption: None,
             panic_line,
             stages: Stages::default(),
+            logins,
+            outcome: None,
         }
     }
 
@@ -135,6 +145,12 @@ impl Session {
         }
         if let Some(screen) = self.setup.screen.as_ref().filter(|screen| screen.wants_event()) {
             wanted.insert(screen.fd(), (SCREEN, EventSet::OUT));
+        }
+        if let Some(probe) = &self.logins.probe {
+            wanted.insert(probe.as_fd().as_raw_fd(), (SSH, EventSet::IN));
+        }
+        if let Some(exec) = &self.logins.exec {
+            wanted.insert(exec.as_fd().as_raw_fd(), (EXEC, EventSet::IN));
         }
         if self.server.accepts() {
             wanted.insert(self.server.listener(), (LISTENER, EventSet::IN));
@@ -213,6 +229,7 @@ impl Session {
         if let Some(parent) = &self.setup.parent {
             parent.tell(&Message::Running);
         }
+        self.begin_logins();
     }
 
     /// Looks for what is waited for, if it is time to (or the last time).
@@ -223,7 +240,7 @@ impl Session {
         }
     }
 
-    fn tell_seen(&mut self, seen: &[String], now: Instant) {
+    pub(super) fn tell_seen(&mut self, seen: &[String], now: Instant) {
         for pattern in seen {
             ui::status("seen", pattern);
             if let Some(parent) = &self.setup.parent {
@@ -405,6 +422,8 @@ impl MutEventSubscriber for Session {
                 self.obey(&commands, now);
             }
             SCREEN => self.show(now),
+            SSH => self.ssh_event(now),
+            EXEC => self.exec_event(now),
             LISTENER => self.server.accept(now),
             CLIENT => {
                 if let Some(action) = self.server.event(events.fd(), events.event_set()) {

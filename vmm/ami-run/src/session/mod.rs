@@ -3,6 +3,7 @@
 mod announced;
 mod course;
 mod follow;
+mod logins;
 mod panic_line;
 mod requests;
 mod server;
@@ -12,14 +13,17 @@ pub(crate) use course::Cause;
 pub(crate) use signals::{Sender, Signals, name as signal_name};
 
 use crate::console::{ConsoleLog, Input, Screen, Transcript};
+use crate::failure::Failure;
 use crate::metadata::Live;
 use crate::parent::Parent;
+use crate::ssh::Outputs;
 use ami_run_catalog::Held;
 use ami_run_machine::{Exit, Machine, MachineError};
 use ami_run_network::Dialer;
 use ami_run_storage::Volume;
 use follow::Session;
 use server::Server;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -52,6 +56,8 @@ pub(crate) struct Setup {
     pub(crate) console_log: ConsoleLog,
     /// Volumes in files without names.
     pub(crate) holds: Vec<Volume>,
+    /// What is to be run in the guest, and where its outputs go.
+    pub(crate) exec: Option<(OsString, Outputs)>,
     /// Of a detached instance: who waits for what is waited for. The machine runs on then.
     pub(crate) parent: Option<Parent>,
     /// What the guest is told of itself. None: it has no network card to be told by.
@@ -97,6 +103,9 @@ pub(crate) struct Ended {
     pub(crate) seconds: f64,
     pub(crate) stages: Stages,
     pub(crate) transcript: Transcript,
+    /// What became of the command that was to be run, and how it stood when it had not ended.
+    pub(crate) executed: Option<Result<u8, Failure>>,
+    pub(crate) unfinished: Option<String>,
     /// By what words the guest's kernel gave up, if it did.
     pub(crate) panic: Option<String>,
     /// Clients' connections: they learn of the end when these are closed, and then its record must say it.
@@ -122,8 +131,8 @@ pub(crate) fn run(machine: Machine, setup: Setup) -> io::Result<(Ended, Held)> {
     }
     session.server.finish(within);
     let last = if session.is_ended() { join(thread) } else { Last::Stuck };
-    let panic = session.panic();
-    let Session { setup, server, asked, stages, .. } = session;
+    let (panic, unfinished) = (session.panic(), session.unfinished());
+    let Session { setup, server, asked, stages, outcome: executed, .. } = session;
     let ended = Ended {
         last,
         cause,
@@ -132,6 +141,8 @@ pub(crate) fn run(machine: Machine, setup: Setup) -> io::Result<(Ended, Held)> {
         seconds,
         stages,
         transcript: setup.transcript,
+        executed,
+        unfinished,
         panic,
         _server: server,
     };

@@ -50,10 +50,12 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
-    /// This program's own.
-    pub(crate) fn ours() -> io::Result<Outputs> {
+    /// This program's own, or both on standard error.
+    pub(crate) fn ours(both_on_error: bool) -> io::Result<Outputs> {
         let ours = |stream: BorrowedFd<'_>| stream.try_clone_to_owned().map(File::from);
-        Ok(Outputs { output: ours(io::stdout().as_fd())?, error: ours(io::stderr().as_fd())? })
+        let error = ours(io::stderr().as_fd())?;
+        let output = if both_on_error { error.try_clone()? } else { ours(io::stdout().as_fd())? };
+        Ok(Outputs { output, error })
     }
 }
 

@@ -12,7 +12,7 @@ mod tap;
 mod traffic;
 
 pub(crate) use inside::run as inside;
-pub(super) use station::{Station, give_ipv6};
+pub(super) use station::Station;
 
 use crate::args;
 use crate::exit::Code;

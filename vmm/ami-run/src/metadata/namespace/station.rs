@@ -7,10 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where EC2's services answer over IPv6, and how many bits they share.
 const SERVICES: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 64);
-/// For an instance that needs an IPv6 address and has none: one of RFC 3849's, which lead nowhere.
-const IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x1234, 0x1a00, 0, 0, 0, 0x66);
-const IPV6_SUBNET: &str = "2001:db8:1234:1a00::/64";
-const IPV6_VPC: &str = "2001:db8:1234:1a00::/56";
 
 /// What the process that makes the namespace is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,15 +27,6 @@ pub(super) struct Route {
     pub(super) prefix: u8,
     /// None: it is on the link.
     pub(super) router: Option<IpAddr>,
-}
-
-/// Gives the instance an IPv6 address, if it has none.
-pub(in crate::metadata) fn give_ipv6(facts: &mut Facts) {
-    if let Some(interface) = facts.interfaces.first_mut().filter(|interface| interface.ipv6s.is_empty()) {
-        interface.ipv6s = vec![IPV6];
-        interface.subnet_ipv6_cidrs = vec![IPV6_SUBNET.to_owned()];
-        interface.vpc_ipv6_cidrs = vec![IPV6_VPC.to_owned()];
-    }
 }
 
 impl Station {
@@ -124,8 +111,9 @@ mod tests {
         assert_eq!(station.addresses(), [([172, 31, 20, 66].into(), 20)]);
         assert_eq!(station.routes(), [everywhere]);
         assert_eq!(station.resolver(), Ipv4Addr::new(172, 31, 16, 2));
-        station.ipv6 = Some(IPV6);
-        assert_eq!(station.addresses()[1], (IPV6.into(), 128));
+        let ipv6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        station.ipv6 = Some(ipv6);
+        assert_eq!(station.addresses()[1], (ipv6.into(), 128));
         assert_eq!((station.routes()[1].prefix, station.routes()[1].router), (64, None));
     }
 }
