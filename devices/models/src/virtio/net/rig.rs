@@ -78,13 +78,15 @@ struct Side {
 pub(super) struct Rig {
     pub(super) guest: Guest,
     sides: [Side; 2],
+    /// The buffers of the frame that was received last.
+    last: VecDeque<u16>,
 }
 
 impl Rig {
     /// A machine with a card before this link, and nobody driving it.
     pub(super) fn with(link: Arc<Mutex<dyn Link>>) -> Rig {
         let guest = Guest::with(Box::new(Net::new(MAC, link).unwrap()));
-        Rig { guest, sides: [Side { size: 0, offered: 0, seen: 0 }; 2] }
+        Rig { guest, sides: [Side { size: 0, offered: 0, seen: 0 }; 2], last: VecDeque::new() }
     }
 
     pub(super) fn scripted() -> (Rig, Arc<Mutex<Script>>) {
@@ -193,9 +195,11 @@ impl Rig {
     /// When the first is there, all are.
     pub(super) fn receive(&mut self, len: u32) -> ([u8; 12], Vec<u8>, Vec<u32>) {
         let (mut bytes, mut lens, mut left) = (Vec::new(), Vec::new(), 1);
+        self.last.clear();
         while left > 0 {
             let first = lens.is_empty();
             let (head, written) = if first { self.take_used(RX) } else { self.take_now(RX) };
+            self.last.push_back(u16::try_from(head).unwrap());
             let mut part = vec![0; usize::try_from(written).unwrap()];
             self.guest
                 .memory
@@ -207,6 +211,14 @@ impl Rig {
         }
         let frame = bytes.split_off(12);
         (bytes.try_into().unwrap(), frame, lens)
+    }
+
+    /// Offers the buffers of the frame that was received last once more.
+    pub(super) fn give_back(&mut self) {
+        while let Some(head) = self.last.pop_front() {
+            self.offer(RX, head);
+        }
+        self.kick(RX);
     }
 
     /// Offers these descriptors as one chain of the transmit queue, and rings.
