@@ -22,6 +22,7 @@ mod network;
 mod nvme;
 mod pci_config;
 mod virtio;
+mod virtio_net;
 
 pub use chips::{cmos, power, serial};
 pub use control::control;
@@ -35,12 +36,13 @@ pub use network::net_frames;
 pub use nvme::{nvme_admin, nvme_io};
 pub use pci_config::pci_config;
 pub use virtio::{virtio_block, virtio_rng};
+pub use virtio_net::virtio_net;
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 26] = [
+pub const TARGETS: [(&str, Target); 27] = [
     ("cmos", cmos),
     ("control", control),
     ("disk_ext", disk_ext),
@@ -66,5 +68,6 @@ pub const TARGETS: [(&str, Target); 26] = [
     ("power", power),
     ("serial", serial),
     ("virtio_block", virtio_block),
+    ("virtio_net", virtio_net),
     ("virtio_rng", virtio_rng),
 ];

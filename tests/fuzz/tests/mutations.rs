@@ -298,6 +298,11 @@ fn virtio_block() {
 }
 
 #[test]
+fn virtio_net() {
+    fuzz("virtio_net");
+}
+
+#[test]
 fn virtio_rng() {
     fuzz("virtio_rng");
 }

@@ -14,6 +14,8 @@ mod metadata;
 mod nbd;
 #[path = "seeds/network.rs"]
 mod network;
+#[path = "seeds/virtio_net.rs"]
+mod virtio_net;
 
 use std::path::Path;
 
@@ -399,6 +401,7 @@ fn the_corpus_is_what_is_written_here() {
     all.extend([("fw_cfg", fw_cfg()), ("pci_config", pci_config())]);
     all.extend([("nvme_admin", nvme_admin()), ("nvme_io", nvme_io())]);
     all.extend([("virtio_block", virtio_block()), ("virtio_rng", virtio_rng())]);
+    all.push(("virtio_net", virtio_net::all()));
     for (target, seeds) in all {
         for (name, bytes) in seeds {
             let path = folder.join(target).join(name);

@@ -1,0 +1,4 @@
+//! virtio_net under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ami_run_fuzz::virtio_net(data));
