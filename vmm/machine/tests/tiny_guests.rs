@@ -4,8 +4,11 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
-use ami_run_machine::{Boot, Exit, Handle, Identity, Machine, MachineError, Spec};
+use ami_run_machine::{Boot, Exit, Handle, Identity, Machine, MachineError, Network, Spec};
+use ami_run_network::{Config, Guest, Resolvers, UserLink};
+use parking_lot::Mutex;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const COM1: u16 = 0x3f8;
@@ -54,6 +57,11 @@ impl Code {
 
 /// A machine for the code, or `None` where there is no KVM (said on standard output).
 fn machine(code: Code, cpus: u32) -> Option<Machine> {
+    machine_on(code, cpus, None)
+}
+
+/// The same, on a network.
+fn machine_on(code: Code, cpus: u32, network: Option<Network>) -> Option<Machine> {
     let spec = Spec {
         identity: Identity {
             instance_id: "i-0123456789abcdef0".to_owned(),
@@ -64,7 +72,7 @@ fn machine(code: Code, cpus: u32) -> Option<Machine> {
         cpus,
         memory: 64 << 20,
         disks: Vec::new(),
-        network: None,
+        network,
         boot: Boot::Firmware(code.rom()),
         trace: None,
         fail_on_triple_fault: false,
@@ -233,4 +241,36 @@ fn a_power_off_can_be_a_restart_once() {
     wait_for(&handle, "r");
     assert!(handle.press_power_button(), "the reset has taken the restart back");
     assert!(matches!(thread.join().unwrap(), Exit::PoweredOff));
+}
+
+#[test]
+fn a_network_card_stands_in_slot_5() {
+    // Asks for the identity of 0:5.0, and says its four bytes.
+    let guest = Guest {
+        mac: [2, 0, 0, 0, 0, 1],
+        address: [172, 31, 4, 66].into(),
+        prefix: 20,
+        ipv6: None,
+        host_name: String::new(),
+        domain: String::new(),
+    };
+    let (resolvers, services, forwards) = (Resolvers::These(Vec::new()), Vec::new(), Vec::new());
+    let link = UserLink::new(Config { guest, resolvers, services, forwards, host_loopback: false }).unwrap();
+    let network = Network { mac: [2, 0, 0, 0, 0, 1], link: Arc::new(Mutex::new(link)) };
+    for (network, expected) in [(Some(network), [0xf4, 0x1a, 0x41, 0x10]), (None, [0xff; 4])] {
+        // mov dx,0xcf8; mov eax,1<<31|5<<11; out dx,eax; mov dx,0xcfc; in eax,dx; mov dx,0x3f8
+        let ask =
+            [0xba, 0xf8, 0x0c, 0x66, 0xb8, 0x00, 0x28, 0x00, 0x80, 0x66, 0xef, 0xba, 0xfc, 0x0c, 0x66, 0xed];
+        let mut code = Code::default().bytes(&ask).bytes(&[0xba, 0xf8, 0x03]);
+        for _ in 0..4 {
+            // out dx,al; shr eax,8
+            code = code.bytes(&[0xee, 0x66, 0xc1, 0xe8, 8]);
+        }
+        let Some(machine) = machine_on(code.power_off(), 1, network) else { return };
+        let handle = machine.handle();
+        assert!(matches!(machine.run(|| ()).unwrap(), Exit::PoweredOff));
+        let mut said = Vec::new();
+        handle.console().take(&mut said);
+        assert_eq!(said, expected);
+    }
 }
