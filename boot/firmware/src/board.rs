@@ -58,6 +58,7 @@ pub enum PciKind {
     PowerManagement,
     VirtioBlock,
     Nvme,
+    Network,
     Other,
 }
 
@@ -83,7 +84,7 @@ pub struct Power {
 pub(crate) mod sample {
     use super::*;
 
-    /// Two CPUs, 1 GiB, one disk, as the first form of the machine has it.
+    /// Two CPUs, 1 GiB, one disk, a network, as the first form of the machine has it.
     pub(crate) fn board() -> Board {
         let at = |slot, function, kind| PciFunction { address: PciAddress { slot, function }, kind };
         Board {
@@ -102,6 +103,7 @@ pub(crate) mod sample {
                 at(1, 0, PciKind::IsaBridge),
                 at(1, 3, PciKind::PowerManagement),
                 at(4, 0, PciKind::VirtioBlock),
+                at(5, 0, PciKind::Network),
             ],
             pirq: [10, 10, 11, 11],
             serial: vec![SerialPort { port: 0x3f8, irq: 4 }],

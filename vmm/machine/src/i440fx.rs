@@ -119,7 +119,7 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
         let net = Net::new(*mac, Arc::clone(link))
             .and_then(|net| Transport::new("net", NETWORK.slot, Box::new(net), wiring.clone()))
             .map_err(|cause| MachineError::Call { what: "making the network card", cause })?;
-        list.pci(NETWORK.slot, NETWORK.function, PciKind::Other, net);
+        list.pci(NETWORK.slot, NETWORK.function, PciKind::Network, net);
     }
     let slots = disks::slots(&spec.disks).unwrap_or_default();
     for (number, (slot, disk)) in slots.into_iter().zip(&spec.disks).enumerate() {

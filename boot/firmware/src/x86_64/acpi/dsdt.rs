@@ -2,7 +2,7 @@
 //! ISA bridge, the CPUs, and how to power off.
 
 use super::links;
-use crate::board::{Board, SerialPort};
+use crate::board::{Board, PciAddress, PciFunction, PciKind, SerialPort};
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Name, Package, ResourceTemplate,
     Scope,
@@ -61,6 +61,8 @@ fn pci_bridge(board: &Board) -> Encoded {
     let isa = isa_bridge(board);
     let resources = pci_windows(board);
     let routing = links::routing();
+    let slots: Vec<Encoded> = board.pci.iter().filter(|one| one.kind == PciKind::Network).map(slot).collect();
+    let slots = Encoded::new(&slots.iter().map(|slot| slot as &dyn Aml).collect::<Vec<_>>());
     Encoded::new(&[&Device::new(
         "PCI0".into(),
         vec![
@@ -69,7 +71,18 @@ fn pci_bridge(board: &Board) -> Encoded {
             &Name::new("_CRS".into(), &resources),
             &Name::new("_PRT".into(), &routing),
             &isa,
+            &slots,
         ],
+    )])
+}
+
+/// A slot with its number: systemd calls a network card after it, `ens5` as on EC2.
+fn slot(function: &PciFunction) -> Encoded {
+    let PciAddress { slot, function } = function.address;
+    let address = u32::from(slot) << 16 | u32::from(function);
+    Encoded::new(&[&Device::new(
+        format!("SL{slot:02X}").as_str().into(),
+        vec![&Name::new("_ADR".into(), &address), &Name::new("_SUN".into(), &slot)],
     )])
 }
 

@@ -217,4 +217,9 @@ fn iasl_accepts_the_tables() {
     let address = number(&named(&tables, b"SSDT"), 42) + 40;
     let expected = format!("[Integer] = {address:016X}\n    [Integer] = {:016X}\n", 0);
     assert!(text.contains(&expected), "{expected}: {text}");
+    for (name, value) in [("_SUN", 5), ("_ADR", 0x5_0000)] {
+        let text =
+            run("acpiexec", &["-b", &format!("execute \\_SB.PCI0.SL05.{name}"), "DSDT.aml", "SSDT.aml"]);
+        assert!(text.contains(&format!("[Integer] = {value:016X}")), "{name} of the network's slot: {text}");
+    }
 }
