@@ -14,9 +14,10 @@ const PLAIN: Offload = Offload { checksum: None, segment: None };
 const SIZES: [u16; 2] = [256; 2];
 
 fn assert_works(rig: &mut Rig, link: &Mutex<Script>) {
-    rig.start(ALL, SIZES);
+    rig.guest.reset();
     link.lock().says.clear();
     link.lock().sent.clear();
+    rig.start(ALL, SIZES);
     rig.give_buffers(0..2, 1526);
     rig.send([0; 12], &bytes(100));
     say(link, &bytes(200), PLAIN);
