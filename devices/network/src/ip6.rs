@@ -23,7 +23,7 @@ pub(crate) const ADVERTISES: Duration = Duration::from_secs(300);
 const LIFETIME: u16 = 1800;
 
 pub(crate) const UNREACHABLE: u8 = 1;
-const NO_ROUTE: u8 = 0;
+pub(crate) const NO_ROUTE: u8 = 0;
 pub(crate) const NO_PORT: u8 = 4;
 const ECHO_REQUEST: u8 = 128;
 const ECHO_REPLY: u8 = 129;

@@ -11,8 +11,8 @@
 //! IPv6 ends there: the host's may be another's or none, so that all else is told at once to have no route, and a client
 //! that tries both families goes on with IPv4.
 //!
-//! Left out: virtio and any other card's headers; IPv6 to and from the host's network; fragments, in and out; answers to
-//! pings beyond the router.
+//! Left out: virtio and any other card's headers; IPv6 to and from the host's network; answers to pings beyond the
+//! router; fragments, in and out: what is longer than the MTU of 9001 is lost, so that nothing of a fragment is ever kept.
 #![deny(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -35,10 +35,14 @@ mod ip6;
 #[cfg(test)]
 mod ip6_test;
 mod link;
+#[cfg(test)]
+mod namespace;
 mod ntp;
 mod offload;
 #[cfg(test)]
 mod play;
+#[cfg(test)]
+mod robust_test;
 mod service;
 mod subnet;
 mod tap;

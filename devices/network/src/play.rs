@@ -129,7 +129,7 @@ impl<L: Link> Play<L> {
         }
     }
 
-    fn route(&self, to: Ipv4Addr) -> Route {
+    pub(crate) fn route(&self, to: Ipv4Addr) -> Route {
         let macs = Macs { guest: self.macs.router, router: self.macs.guest };
         Route { macs, source: ADDRESS.into(), destination: to.into(), ttl: 64 }
     }

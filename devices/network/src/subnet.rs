@@ -16,6 +16,8 @@ pub(crate) const CLOCK: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 123);
 pub(crate) const ROUTER_MAC: [u8; 6] = [0x0e, 0x0a, 0x4d, 0x49, 0x52, 0x01];
 /// What the link says of itself, by how many hops an answer has left: no hop was taken.
 pub(crate) const TTL: u8 = 64;
+/// ICMP's destination unreachable (RFC 792).
+const UNREACHABLE: u8 = 3;
 
 /// What the guest is, as the subnet sees it.
 #[derive(Clone, Debug)]
@@ -138,14 +140,28 @@ impl Guest {
         Some(packet.back(self.macs(), TTL).icmp(&reply))
     }
 
-    /// Tells the guest that nobody listens at a UDP port: the datagram's headers as it sent them, as far as they matter.
+    /// Tells the guest that nobody listens at a UDP port.
     pub(crate) fn port_unreachable(&self, key: &Key) -> Vec<u8> {
-        const UNREACHABLE: u8 = 3;
         const PORT: u8 = 3;
         let code = match key.address {
             IpAddr::V4(_) => [UNREACHABLE, PORT],
             IpAddr::V6(_) => [ip6::UNREACHABLE, ip6::NO_PORT],
         };
+        self.unreachable(key, code)
+    }
+
+    /// Tells the guest that there is no way to an address, at the moment.
+    pub(crate) fn net_unreachable(&self, key: &Key) -> Vec<u8> {
+        const NET: u8 = 0;
+        let code = match key.address {
+            IpAddr::V4(_) => [UNREACHABLE, NET],
+            IpAddr::V6(_) => [ip6::UNREACHABLE, ip6::NO_ROUTE],
+        };
+        self.unreachable(key, code)
+    }
+
+    /// With the datagram's headers as the guest sent them, as far as they matter (RFC 792).
+    fn unreachable(&self, key: &Key, code: [u8; 2]) -> Vec<u8> {
         let sent = Route { macs: self.macs(), source: key.guest, destination: key.address, ttl: TTL };
         let datagram = sent.datagram((key.guest_port, key.port), &[]);
         let headers = datagram.get(ETHERNET..).unwrap_or_default();

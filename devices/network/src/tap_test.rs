@@ -1,5 +1,6 @@
 //! The TAP link on interfaces of its own: each test runs once more in a network namespace that it makes.
 
+use crate::namespace::{in_a_namespace, run};
 use crate::play::{ADDRESS, Client, Play, ROUTER, config, host, noise};
 use crate::tap::{TapConfig, TapError, TapLink};
 use crate::user_test::shouting;
@@ -8,44 +9,15 @@ use crate::{LinkError, Offload, Takes};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 use zerocopy::IntoBytes as _;
 
 const METADATA: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(169, 254, 169, 254), 80);
-/// Set in the namespace.
-const WITHIN: &str = "AMI_RUN_TEST_NAMESPACE";
 /// A host with a TAP interface, on whose other side a guest is.
 const SET_UP: &str = "set -e
     ip link set lo up
     ip tuntap add tap0 mode tap
     ip link set tap0 address 0e:0a:4d:49:52:01 mtu 9001 up
     ip addr add 172.31.0.1/20 dev tap0";
-
-fn run(script: &str) -> Result<(), String> {
-    let said = Command::new("sh").args(["-c", script]).output().map_err(|cause| cause.to_string())?;
-    if said.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said.stderr).trim().to_owned()) }
-}
-
-/// Runs a test of this file in a namespace with a TAP interface.
-fn in_a_namespace(name: &str, test: impl FnOnce()) {
-    if std::env::var_os(WITHIN).is_some() {
-        run(SET_UP).unwrap();
-        return test();
-    }
-    if let Err(cause) = run("unshare -Urn sh -c 'ip tuntap add tap0 mode tap'") {
-        return eprintln!("skipped: no TAP interface can be made here: {cause}");
-    }
-    let this = std::env::current_exe().unwrap();
-    let within = Command::new("unshare")
-        .arg("-Urn")
-        .arg(this)
-        .args(["--exact", &format!("tap_test::{name}"), "--nocapture"])
-        .env(WITHIN, "1")
-        .output()
-        .unwrap();
-    let said = [&within.stdout, &within.stderr].map(|said| String::from_utf8_lossy(said)).concat();
-    assert!(within.status.success() && said.contains("1 passed"), "in the namespace: {said}");
-}
 
 fn tap(name: &str) -> Result<TapLink, LinkError> {
     let services = vec![shouting(METADATA)];
@@ -61,7 +33,8 @@ fn play(takes: Takes) -> Play<TapLink> {
 
 #[test]
 fn frames_pass_through_and_large_ones_whole() {
-    in_a_namespace("frames_pass_through_and_large_ones_whole", || {
+    in_a_namespace("tap_test::frames_pass_through_and_large_ones_whole", || {
+        run(SET_UP).unwrap();
         let all = Takes { checksum: true, segments: true };
         for (takes, longest) in [(Takes::default(), 8000), (all, 60000)] {
             let mut play = play(takes);
@@ -106,7 +79,8 @@ fn taken() -> u64 {
 
 #[test]
 fn the_metadata_service_answers_inside_whatever_station_was_meant() {
-    in_a_namespace("the_metadata_service_answers_inside_whatever_station_was_meant", || {
+    in_a_namespace("tap_test::the_metadata_service_answers_inside_whatever_station_was_meant", || {
+        run(SET_UP).unwrap();
         // Another station than the one that the link was told of, with an address that nobody has told it.
         let guest = crate::Guest { mac: [2, 9, 9, 9, 9, 9], address: [10, 0, 0, 9].into(), ..config().guest };
         let (name, services) = ("tap0".to_owned(), vec![shouting(METADATA)]);
@@ -160,7 +134,8 @@ fn the_metadata_service_answers_inside_whatever_station_was_meant() {
 
 #[test]
 fn a_socket_leads_to_the_guest_beside_the_network() {
-    in_a_namespace("a_socket_leads_to_the_guest_beside_the_network", || {
+    in_a_namespace("tap_test::a_socket_leads_to_the_guest_beside_the_network", || {
+        run(SET_UP).unwrap();
         let mut play = play(Takes { checksum: true, segments: true });
         let mut server = Client::listen(22);
         (server.send, server.ends) = (b"SSH-2.0-guest".to_vec(), true);
@@ -178,7 +153,8 @@ fn a_socket_leads_to_the_guest_beside_the_network() {
 
 #[test]
 fn an_interface_that_goes_down_and_up_again_works_again() {
-    in_a_namespace("an_interface_that_goes_down_and_up_again_works_again", || {
+    in_a_namespace("tap_test::an_interface_that_goes_down_and_up_again_works_again", || {
+        run(SET_UP).unwrap();
         let mut play = play(Takes::default());
         let far = UdpSocket::bind((ROUTER, 0)).unwrap();
         let to = SocketAddrV4::new(ROUTER, far.local_addr().unwrap().port());
@@ -206,7 +182,8 @@ fn an_interface_that_goes_down_and_up_again_works_again() {
 
 #[test]
 fn an_interface_that_cannot_be_had_is_told_in_words() {
-    in_a_namespace("an_interface_that_cannot_be_had_is_told_in_words", || {
+    in_a_namespace("tap_test::an_interface_that_cannot_be_had_is_told_in_words", || {
+        run(SET_UP).unwrap();
         let told = |name: &str| tap(name).unwrap_err().to_string();
         assert!(
             told("tap9").starts_with("there is no network interface tap9; make it: sudo ip tuntap add tap9 ")

@@ -80,6 +80,7 @@ enum Ready {
 pub(crate) struct Refused {
     pub(crate) key: Key,
     pub(crate) resolver: Option<SocketAddr>,
+    pub(crate) cause: Errno,
 }
 
 #[derive(Debug, Default)]
@@ -163,15 +164,17 @@ impl Flows {
             }
         };
         match sent {
-            Err(Errno::CONNREFUSED) => self.refused(index),
-            // A full buffer, a network that is away: a datagram is lost, as they are.
+            Err(cause @ (Errno::CONNREFUSED | Errno::NETUNREACH | Errno::HOSTUNREACH)) => {
+                self.refused(index, cause)
+            }
+            // A full buffer: a datagram is lost, as they are.
             _ => None,
         }
     }
 
-    fn refused(&mut self, index: usize) -> Option<Refused> {
+    fn refused(&mut self, index: usize, cause: Errno) -> Option<Refused> {
         let flow = self.entries.get(index)?;
-        let refused = Refused { key: flow.key, resolver: flow.resolver };
+        let refused = Refused { key: flow.key, resolver: flow.resolver, cause };
         self.remove(index);
         Some(refused)
     }
@@ -218,7 +221,9 @@ impl Flows {
                             (flow.answered, flow.touched) = (true, now);
                             (flow.key, len)
                         }
-                        Err(Errno::CONNREFUSED) => return self.refused(index).map(Err),
+                        Err(cause @ (Errno::CONNREFUSED | Errno::NETUNREACH | Errno::HOSTUNREACH)) => {
+                            return self.refused(index, cause).map(Err);
+                        }
                         Err(_) => continue,
                     }
                 }

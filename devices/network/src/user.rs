@@ -152,6 +152,12 @@ impl UserLink {
         self.tcp.len().saturating_add(self.udp.len())
     }
 
+    /// What it keeps for guest and host, as far as they can make it more.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        (self.tcp.kept(), self.replies.iter().map(Vec::len).sum())
+    }
+
     /// Those who dial seem to be here, not at the router.
     pub(crate) fn be_at(&mut self, address: Ipv4Addr) {
         self.own = Some(address);
@@ -354,7 +360,12 @@ impl UserLink {
         }
         if !self.udp.knows(&key) {
             match self.destination(&key) {
-                Some(to) => self.begin_flow(key, to, asks, now),
+                Some(to) => {
+                    if let Some(cause) = self.begin_flow(key, to, asks, now) {
+                        let resolver = asks.then_some(to);
+                        return self.refused(udp::Refused { key, resolver, cause }, payload);
+                    }
+                }
                 None if asks => {
                     let failure = dns::failure(payload).map(|failure| self.answer(&key, &failure));
                     return self.reply(failure);
@@ -367,28 +378,39 @@ impl UserLink {
             }
         }
         if let Some(refused) = self.udp.send(&key, payload, now.instant) {
-            self.refused(refused);
+            self.refused(refused, payload);
         }
     }
 
-    fn begin_flow(&mut self, key: Key, to: SocketAddr, asks: bool, now: Now) {
+    /// None, or why there is no way.
+    fn begin_flow(&mut self, key: Key, to: SocketAddr, asks: bool, now: Now) -> Option<Errno> {
+        let mut failed = None;
         for _ in 0..2 {
-            let (epoll, mut failed) = (&self.epoll, None);
+            let epoll = &self.epoll;
+            failed = None;
             self.udp.begin(key, asks.then_some(to), now.instant, |token| {
                 host::connect(epoll, SocketType::DGRAM, to, token).map_err(|cause| failed = Some(cause)).ok()
             });
             match failed {
                 Some(cause) if host::is_too_many(cause) => self.tcp.make_room(),
-                _ => return,
+                _ => break,
             }
         }
+        failed
     }
 
-    fn refused(&mut self, refused: udp::Refused) {
+    /// `query`: what the guest has said just now, if it is that which met with this.
+    fn refused(&mut self, refused: udp::Refused, query: &[u8]) {
         if let Some(server) = refused.resolver {
             self.directory.silent(server);
         }
-        self.reply(Some(self.guest.port_unreachable(&refused.key)));
+        let failure = refused.resolver.and_then(|_| dns::failure(query));
+        let told = match failure {
+            _ if refused.cause == Errno::CONNREFUSED => self.guest.port_unreachable(&refused.key),
+            Some(failure) => self.answer(&refused.key, &failure),
+            None => self.guest.net_unreachable(&refused.key),
+        };
+        self.reply(Some(told));
     }
 
     fn answer(&self, key: &Key, payload: &[u8]) -> Vec<u8> {
@@ -444,7 +466,7 @@ impl Link for UserLink {
             }
             match self.udp.speak(&self.guest, frame, now.instant) {
                 Some(Ok(len)) => return Some((len, Offload::default())),
-                Some(Err(refused)) => self.refused(refused),
+                Some(Err(refused)) => self.refused(refused, &[]),
                 None => break,
             }
         }

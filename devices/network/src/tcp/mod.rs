@@ -21,7 +21,7 @@ use zerocopy::IntoBytes as _;
 /// Connections at a time; one more ends the one that has been idle for longest.
 pub(crate) const MAX_FLOWS: usize = 4096;
 /// What all of them may keep: the guest's data, for far ends that are slow, and answers of services.
-const MAX_KEPT: usize = 32 << 20;
+pub(crate) const MAX_KEPT: usize = 32 << 20;
 
 struct Entry {
     flow: Flow,
@@ -45,6 +45,12 @@ pub(crate) struct Flows {
 impl Flows {
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// What all of them keep.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.kept
     }
 
     /// No flow has anything to do before.
