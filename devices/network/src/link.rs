@@ -1,5 +1,6 @@
 //! What a network card's thread drives, whatever network is behind it.
 
+use crate::dhcp::MTU;
 use crate::offload::{Frame, Offload, Takes};
 use std::fmt;
 use std::os::fd::AsFd;
@@ -38,4 +39,9 @@ pub trait Link: AsFd + Send + fmt::Debug {
 
     /// When `poll` is to be called, whatever happens.
     fn deadline(&self) -> Option<Instant>;
+
+    /// The longest IP packet that goes through, at the moment when the card is made.
+    fn mtu(&self) -> u16 {
+        MTU
+    }
 }

@@ -1,5 +1,6 @@
 //! The TAP link on interfaces of its own: each test runs once more in a network namespace that it makes.
 
+use crate::link::Link as _;
 use crate::namespace::{in_a_namespace, run};
 use crate::play::{ADDRESS, Client, Play, ROUTER, config, host, noise};
 use crate::tap::{TapConfig, TapError, TapLink};
@@ -189,7 +190,9 @@ fn an_interface_that_cannot_be_had_is_told_in_words() {
             told("tap9").starts_with("there is no network interface tap9; make it: sudo ip tuntap add tap9 ")
         );
         assert!(told("lo").starts_with("the network interface lo is no TAP interface"));
+        run("ip link set tap0 mtu 1400").unwrap();
         let first = tap("tap0").unwrap();
+        assert_eq!(first.mtu(), 1400);
         assert!(told("tap0").starts_with("the network interface tap0 is in use by another program"));
         drop(first);
         drop(tap("tap0").unwrap());

@@ -72,6 +72,16 @@ struct Request {
     rest: [u8; 22],
 }
 
+impl Request {
+    fn new(name: &str, flags: u16) -> Request {
+        let mut request = Request { name: [0; NAME], flags, rest: [0; 22] };
+        for (to, from) in request.name.iter_mut().zip(name.bytes()) {
+            *to = from;
+        }
+        request
+    }
+}
+
 /// What stands before each frame.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -101,8 +111,8 @@ impl AsFd for Device {
 }
 
 impl Device {
-    /// Opens the interface of this name, which there must be.
-    pub(super) fn open(name: &str) -> Result<Device, TapError> {
+    /// Opens the interface of this name, which there must be; and its MTU.
+    pub(super) fn open(name: &str) -> Result<(Device, u16), TapError> {
         let bad = name.is_empty()
             || name.len() >= NAME
             || matches!(name, "." | "..")
@@ -111,12 +121,12 @@ impl Device {
             return Err(TapError::Name(name.to_owned()));
         }
         // The next call would make one, where this process may.
-        exists(name)?;
+        let mtu = mtu(name)?;
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::open(DEVICE, flags, Mode::empty())
             .map_err(|cause| TapError::of_device(name, cause))?;
         attach(&fd, name).map_err(|cause| TapError::of_interface(name, cause))?;
-        Ok(Device(fd))
+        Ok((Device(fd), mtu))
     }
 
     /// What may be left to do with the frames that the host sends.
@@ -178,13 +188,23 @@ fn offload(header: Header) -> Option<Offload> {
     Some(Offload { checksum, segment })
 }
 
-fn exists(name: &str) -> Result<(), TapError> {
+fn mtu(name: &str) -> Result<u16, TapError> {
+    /// SIOCGIFMTU.
+    const MTU: Opcode = 0x8921;
     let failed = |cause| match cause {
         Errno::NODEV => TapError::Absent(name.to_owned()),
         cause => TapError::Host { name: name.to_owned(), cause },
     };
     let any = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-    any.and_then(|fd| rustix::net::netdevice::name_to_index(fd, name)).map(|_| ()).map_err(failed)
+    let fd = any.map_err(failed)?;
+    let mut request = Request::new(name, 0);
+    // SAFETY: this call reads and writes a whole ifreq, as `Request` is.
+    let call = unsafe { Updater::<MTU, Request>::new(&mut request) };
+    // SAFETY: it does not keep the address.
+    unsafe { ioctl(fd, call) }.map_err(failed)?;
+    // An int stands where the flags do.
+    let ([a, b], [c, d, ..]) = (request.flags.to_ne_bytes(), request.rest);
+    Ok(u16::try_from(u32::from_ne_bytes([a, b, c, d])).unwrap_or(u16::MAX))
 }
 
 fn attach(fd: &OwnedFd, name: &str) -> Result<(), Errno> {
@@ -193,10 +213,7 @@ fn attach(fd: &OwnedFd, name: &str) -> Result<(), Errno> {
     const HEADER_SIZE: Opcode = opcode::write::<i32>(b'T', 216);
     /// IFF_TAP, IFF_NO_PI, IFF_VNET_HDR.
     const FLAGS: u16 = 0x0002 | 0x1000 | 0x4000;
-    let mut request = Request { name: [0; NAME], flags: FLAGS, rest: [0; 22] };
-    for (to, from) in request.name.iter_mut().zip(name.bytes()) {
-        *to = from;
-    }
+    let mut request = Request::new(name, FLAGS);
     let size = i32::try_from(size_of::<Header>()).unwrap_or(0);
     // SAFETY: this call reads and writes a whole ifreq, of which `Request` has the size (40 bytes on every 64-bit Linux)
     // and the layout.

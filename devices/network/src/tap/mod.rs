@@ -50,6 +50,7 @@ pub struct TapLink {
     served: Vec<Ipv4Addr>,
     epoll: Epoll,
     takes: Takes,
+    mtu: u16,
     /// The interface may have a frame.
     readable: bool,
     /// The interface takes none: this was told.
@@ -64,7 +65,7 @@ impl AsFd for TapLink {
 
 impl TapLink {
     pub fn new(config: TapConfig) -> Result<TapLink, LinkError> {
-        let device = Device::open(&config.name)?;
+        let (device, mtu) = Device::open(&config.name)?;
         let mut served = vec![METADATA];
         served.extend(config.services.iter().filter_map(|service| match service.at.ip() {
             IpAddr::V4(address) => Some(address),
@@ -84,7 +85,7 @@ impl TapLink {
         let token = Token { owner: Owner::Inside, ..token };
         epoll.add(&inside, token).map_err(LinkError::Epoll)?;
         let (takes, readable, failing) = (Takes::default(), true, false);
-        Ok(TapLink { device, inside, served, epoll, takes, readable, failing })
+        Ok(TapLink { device, inside, served, epoll, takes, mtu, readable, failing })
     }
 
     /// What connects to the guest's ports from other threads.
@@ -191,5 +192,9 @@ impl Link for TapLink {
 
     fn deadline(&self) -> Option<Instant> {
         self.inside.deadline()
+    }
+
+    fn mtu(&self) -> u16 {
+        self.mtu
     }
 }

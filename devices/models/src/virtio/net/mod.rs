@@ -35,6 +35,7 @@ const LINK_UP: u16 = 1;
 #[derive(Debug)]
 pub struct Net {
     mac: [u8; 6],
+    mtu: u16,
     link: Arc<Mutex<dyn Link>>,
     /// The link's descriptor, to sleep on without its lock.
     news: Arc<OwnedFd>,
@@ -43,8 +44,10 @@ pub struct Net {
 impl Net {
     /// A card with this address. Nobody else may hold the link's lock for long while a driver uses the card.
     pub fn new(mac: [u8; 6], link: Arc<Mutex<dyn Link>>) -> io::Result<Net> {
-        let news = Arc::new(link.lock().as_fd().try_clone_to_owned()?);
-        Ok(Net { mac, link, news })
+        let held = link.lock();
+        let (mtu, news) = (held.mtu(), Arc::new(held.as_fd().try_clone_to_owned()?));
+        drop(held);
+        Ok(Net { mac, mtu, link, news })
     }
 }
 
@@ -64,8 +67,8 @@ impl Kind for Net {
     }
 
     fn config(&self) -> Vec<u8> {
-        let mtu = ami_run_network::MTU.into();
-        let config = Config { mac: self.mac, status: LINK_UP.into(), max_queue_pairs: 0.into(), mtu };
+        let (status, mtu) = (LINK_UP.into(), self.mtu.into());
+        let config = Config { mac: self.mac, status, max_queue_pairs: 0.into(), mtu };
         config.as_bytes().to_vec()
     }
 
