@@ -16,6 +16,7 @@ const IMAGE: &str = r#"{"Images": [{"ImageId": "ami-0abcdef1234567890", "Archite
   {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1}}]}]}"#;
 const TABLE: &str = include_str!("../../devices/metadata/tests/conformance.tsv");
 const SERVICE: &str = "169.254.169.254:80";
+const SERVICE_6: &str = "[fd00:ec2::254]:80";
 /// The part that a command plays, and its scenario in the table.
 const PART: &str = "AMI_RUN_TEST_PART";
 const TOKEN: &str = "X-aws-ec2-metadata-token";
@@ -64,7 +65,7 @@ fn a_command() {
         "near" => near(),
         "far" => far(),
         "token" => std::fs::write("token", token(21600)).unwrap(),
-        scenario => table(scenario),
+        scenario => table(scenario.trim_end_matches('6')),
     }
 }
 
@@ -79,6 +80,7 @@ fn every_row_of_the_table_holds_where_clients_look() {
     for (scenario, options) in [
         ("token", "HttpTokens=optional"),
         ("default", "HttpTokens=optional"),
+        ("default6", "HttpTokens=optional,HttpProtocolIpv6=enabled"),
         ("required", "HttpTokens=required,HttpPutResponseHopLimit=2"),
         ("disabled", "HttpEndpoint=disabled"),
         ("tags", "InstanceMetadataTags=enabled"),
@@ -165,7 +167,8 @@ fn signals_go_to_the_command_which_ends_with_us() {
 
 /// A whole answer; what it brings by and by is waited for.
 fn ask(request: &str) -> String {
-    let mut stream = TcpStream::connect(SERVICE).unwrap();
+    let ipv6 = std::env::var(PART).unwrap().ends_with('6');
+    let mut stream = TcpStream::connect(if ipv6 { SERVICE_6 } else { SERVICE }).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     answer(stream)
@@ -276,6 +279,7 @@ fn check(line: &str, answer: &str, wanted: (&str, &str, &str, &str)) {
     let context = format!("{line}\n{answer}");
     let (head, said) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{context}"));
     assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{context}");
+    let is_time = |wanted: &str| wanted.starts_with("Last-Modified") || wanted.starts_with("Date");
     let has = |wanted: &str| head.lines().any(|line| line.starts_with(wanted));
     assert!(has("Server: EC2ws"), "{context}");
     for wanted in headers.split("; ").filter(|wanted| *wanted != "-") {
@@ -283,7 +287,7 @@ fn check(line: &str, answer: &str, wanted: (&str, &str, &str, &str)) {
         let own = status == "200" && wanted.starts_with("Content-Length") && body != "TOKEN";
         match wanted.strip_prefix('!') {
             Some(absent) => assert!(!has(absent), "{context}"),
-            None => assert!(own || wanted.starts_with("Last-Modified") || has(wanted), "{wanted}: {context}"),
+            None => assert!(own || is_time(wanted) || has(wanted), "{wanted}: {context}"),
         }
     }
     let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();

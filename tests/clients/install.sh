@@ -52,3 +52,26 @@ node_clients() {
     fi
     node=$folder
 }
+
+# Debian has it for its initramfs: the program is unpacked, not installed.
+ignition_client() {
+    if ! kept ignition ignition; then
+        begin_anew ignition
+        tests/lib/need --download "$folder" ignition >&2 && dpkg -x "$folder"/ignition_*.deb "$folder/unpacked" ||
+            { why="this distribution has no package of it" && return 1; }
+        made
+    fi
+    ignition=$folder/unpacked/usr/lib/dracut/modules.d/30ignition/ignition
+}
+
+aws_config_client() {
+    local source=tests/clients/aws-config
+    if ! kept aws-config "$(cat $source/Cargo.toml $source/Cargo.lock $source/src/main.rs)" "$(rustc --version)"; then
+        begin_anew "aws-config: it compiles for minutes"
+        cargo install --quiet --locked --path $source --root "$folder" --target-dir "$folder/target" >&2 ||
+            { why="it cannot be compiled" && return 1; }
+        rm -rf "$folder/target"
+        made
+    fi
+    aws_config=$folder/bin/aws-config-client
+}

@@ -59,6 +59,7 @@ pub use dhcp::MTU;
 pub use dial::Dialer;
 pub use dns::Resolvers;
 pub use forward::{Forward, NoForward, Protocol};
+pub use ip6::ROUTER as ROUTER_6;
 pub use link::{Link, Now};
 pub use offload::{Checksum, Frame, MAX_FRAME, Offload, Takes};
 pub use service::{Answer, Service, Session};

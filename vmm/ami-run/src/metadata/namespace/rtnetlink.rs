@@ -103,18 +103,15 @@ impl Rtnetlink {
     /// Lets an interface be the way to somewhere.
     pub(super) fn route(&self, index: u32, route: &Route) -> io::Result<()> {
         let (family, to) = raw(route.to);
-        let scope = if route.router.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
+        let (_, router) = raw(route.router);
         // rtmsg: family, bits of destination and source, tos, table, protocol, scope, kind, flags.
         let body = [
-            &[family, route.prefix, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_BOOT, scope][..],
+            &[family, route.prefix, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_BOOT, libc::RT_SCOPE_UNIVERSE][..],
             &[libc::RTN_UNICAST, 0, 0, 0, 0],
         ];
         let message = Message::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &body);
         let message = message.with(libc::RTA_DST, &to).with(libc::RTA_OIF, &index.to_ne_bytes());
-        self.ask(match route.router.map(raw) {
-            Some((_, router)) => message.with(libc::RTA_GATEWAY, &router),
-            None => message,
-        })
+        self.ask(message.with(libc::RTA_GATEWAY, &router))
     }
 
     /// Sends it; the kernel answers with an error's number, or none.

@@ -1,7 +1,7 @@
 //! The instance as its subnet sees it: the addresses of the namespace's interface, and of what it reaches.
 
 use ami_run_metadata::Facts;
-use ami_run_network::{Guest, MTU};
+use ami_run_network::{Guest, MTU, ROUTER_6};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,8 +25,7 @@ pub(crate) struct Station {
 pub(super) struct Route {
     pub(super) to: IpAddr,
     pub(super) prefix: u8,
-    /// None: it is on the link.
-    pub(super) router: Option<IpAddr>,
+    pub(super) router: IpAddr,
 }
 
 impl Station {
@@ -74,10 +73,10 @@ impl Station {
 
     /// Over IPv4 to everywhere; over IPv6 to EC2's services, since the link leads nowhere else.
     pub(super) fn routes(&self) -> Vec<Route> {
-        let router = Some(self.in_subnet(1).into());
+        let router = self.in_subnet(1).into();
         let ipv4 = Route { to: Ipv4Addr::UNSPECIFIED.into(), prefix: 0, router };
         let (to, prefix) = SERVICES;
-        let ipv6 = self.ipv6.map(|_| Route { to: to.into(), prefix, router: None });
+        let ipv6 = self.ipv6.map(|_| Route { to: to.into(), prefix, router: ROUTER_6.into() });
         [ipv4].into_iter().chain(ipv6).collect()
     }
 
@@ -106,7 +105,7 @@ mod tests {
             host_name: "ip-172-31-20-66".to_owned(),
             domain: "ec2.internal".to_owned(),
         };
-        let router = Some(IpAddr::from([172, 31, 16, 1]));
+        let router = IpAddr::from([172, 31, 16, 1]);
         let everywhere = Route { to: Ipv4Addr::UNSPECIFIED.into(), prefix: 0, router };
         assert_eq!(station.addresses(), [([172, 31, 20, 66].into(), 20)]);
         assert_eq!(station.routes(), [everywhere]);
@@ -114,6 +113,6 @@ mod tests {
         let ipv6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
         station.ipv6 = Some(ipv6);
         assert_eq!(station.addresses()[1], (ipv6.into(), 128));
-        assert_eq!((station.routes()[1].prefix, station.routes()[1].router), (64, None));
+        assert_eq!((station.routes()[1].prefix, station.routes()[1].router), (64, ROUTER_6.into()));
     }
 }
