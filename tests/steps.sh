@@ -21,7 +21,7 @@ heartbeat=10
 guest_packages=(
     qemu-system-x86 seabios acpica-tools dmidecode busybox-static cpio kmod xz-utils zstd
     grub-pc-bin grub-common fdisk mmdebstrap gdisk e2fsprogs dosfstools mtools python3
-    fio qemu-utils libnbd-bin xfsprogs gzip
+    fio qemu-utils libnbd-bin xfsprogs gzip curl openssl python3-venv
     qemu-utils
 )
 

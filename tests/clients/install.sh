@@ -31,11 +31,11 @@ begin_anew() {
 }
 
 python_clients() {
-    command -v python3 >/dev/null && python3 -c 'import ensurepip' 2>/dev/null || tests/lib/need python3-venv >&2 ||
+    python3 -c 'import ensurepip' 2>/dev/null || tests/lib/need python3-venv >&2 ||
         { why="python3-venv cannot be installed" && return 1; }
     if ! kept python "$(python3 -c 'import sys; print(sys.version, sys.prefix)')" "${pip_packages[@]}"; then
         begin_anew "${pip_packages[@]}"
-        python3 -m venv "$folder" && "$folder/bin/pip" install --quiet "${pip_packages[@]}" >&2 ||
+        { python3 -m venv "$folder" && "$folder/bin/pip" install --quiet "${pip_packages[@]}" >&2; } ||
             { why="pip cannot install ${pip_packages[*]}" && return 1; }
         made
     fi
@@ -57,7 +57,7 @@ node_clients() {
 ignition_client() {
     if ! kept ignition ignition; then
         begin_anew ignition
-        tests/lib/need --download "$folder" ignition >&2 && dpkg -x "$folder"/ignition_*.deb "$folder/unpacked" ||
+        { tests/lib/need --download "$folder" ignition >&2 && dpkg -x "$folder"/ignition_*.deb "$folder/unpacked"; } ||
             { why="this distribution has no package of it" && return 1; }
         made
     fi

@@ -6,6 +6,11 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+const USAGE: &str = "\
+ami-run metadata [OPTIONS] IMAGE -- COMMAND [WORDS]...
+       ami-run metadata [OPTIONS] IMAGE --listen ADDR:PORT
+       ami-run metadata --certificate";
+
 const EXAMPLES: &str = "\
 Examples:
   ami-run metadata image.json --iam-credentials profile:dev -- aws sts get-caller-identity
@@ -32,7 +37,7 @@ Exit codes:
 /// With --listen it listens on this computer only, until SIGINT or SIGTERM ends it, for clients that can be told where
 /// to ask. What the instance would be given at a launch, its ids and its addresses, is made up anew each time.
 #[derive(Parser, Debug)]
-#[command(name = "ami-run metadata", no_binary_name = true, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "ami-run metadata", no_binary_name = true, max_term_width = 100, override_usage = USAGE, after_help = EXAMPLES)]
 pub(crate) struct Metadata {
     /// An image.json (- for standard input), a disk file or a volume
     #[arg(value_name = "IMAGE", required_unless_present = "certificate")]

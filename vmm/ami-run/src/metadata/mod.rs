@@ -85,7 +85,7 @@ fn at_port(at: Option<SocketAddr>, mut service: Service, lender: Option<&Lender>
     let cannot = |cause: std::io::Error| Failure::new(Code::Host, "cannot serve").because(&cause);
     let mut signals = Signals::block().map_err(cannot)?;
     let (listener, at) = listen(at)?;
-    tell(&service, lender, &format!("http://{at}/"), "every user of this computer");
+    tell(&said(&service, lender, &format!("http://{at}/"), "every user of this computer"));
     let renew = |service: &mut Service, now: Now| {
         if let Some(lender) = lender {
             lend(service, lender.read(now.wall), now);
@@ -105,16 +105,20 @@ fn in_namespace(
 ) -> Result<Code, Failure> {
     let odd = || Failure::new(Code::Bug, "the instance has no address");
     let station = Station::new(service.facts()).ok_or_else(odd)?;
-    tell(&service, lender.as_ref(), &format!("http://{}/", plug::ADDRESS), program);
-    namespace::run(&station, plug::imagined(service, lender), command)
+    let said = said(&service, lender.as_ref(), &format!("http://{}/", plug::ADDRESS), program);
+    let services = plug::imagined(service, lender);
+    namespace::run(&station, services, command, || tell(&said))
 }
 
-fn tell(service: &Service, lender: Option<&Lender>, at: &str, whom: &str) {
-    if let Some(lender) = lender {
-        let what = lender.what();
-        ui::status("lending", &format!("the credentials of {what}, to {whom}"));
-    }
-    ui::status("serving", &format!("the metadata of {} at {at}", service.facts().instance_id));
+/// What is served and lent, to whom, by phases.
+fn said(service: &Service, lender: Option<&Lender>, at: &str, whom: &str) -> Vec<(&'static str, String)> {
+    let lent = lender.map(|lender| ("lending", format!("the credentials of {}, to {whom}", lender.what())));
+    let served = ("serving", format!("the metadata of {} at {at}", service.facts().instance_id));
+    lent.into_iter().chain([served]).collect()
+}
+
+fn tell(said: &[(&str, String)]) {
+    said.iter().for_each(|(phase, text)| ui::status(phase, text));
 }
 
 /// What EC2 would make of the image. Its snapshots are not looked for.

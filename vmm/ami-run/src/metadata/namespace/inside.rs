@@ -40,7 +40,7 @@ fn become_command(args: &Inside) -> Result<Infallible, Failure> {
     }
     let gone = |cause: &io::Error| Failure::new(Code::Host, "ami-run has ended").because(cause);
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|cause| gone(&cause.into()))?;
-    tap::send(&socket, &tap).map_err(|cause| gone(&cause))?;
+    tap::send(&socket, &tap).and_then(|()| tap::wait(&socket)).map_err(|cause| gone(&cause))?;
     drop((socket, tap));
     execute(args)
 }

@@ -30,8 +30,13 @@ use std::process::{Child, Command, ExitStatus};
 /// Where names are looked up, here and, with another content, in the namespace.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Runs the command to its end, which is ours.
-pub(super) fn run(station: &Station, services: Vec<Service>, command: &[OsString]) -> Result<Code, Failure> {
+/// Runs the command to its end, which is ours. `told`: what is to be said before the command says anything.
+pub(super) fn run(
+    station: &Station,
+    services: Vec<Service>,
+    command: &[OsString],
+    told: impl FnOnce(),
+) -> Result<Code, Failure> {
     let cannot = |cause: &dyn std::error::Error| {
         Failure::new(Code::Host, "cannot give the command a network").because(cause)
     };
@@ -48,11 +53,13 @@ pub(super) fn run(station: &Station, services: Vec<Service>, command: &[OsString
     // Before signals are blocked: the command is to have them as we had them.
     let mut child = spawn(station, theirs, command).map_err(|cause| cannot(&cause))?;
     let mut signals = Signals::block().map_err(|cause| cannot(&cause))?;
-    let ended = match tap::receive(&ours).map_err(|cause| cannot(&cause))? {
-        Some(tap) => traffic::carry(tap, &mut link, &mut child, &mut signals),
+    let Some(tap) = tap::receive(&ours).map_err(|cause| cannot(&cause))? else {
         // It has said why.
-        None => child.wait(),
+        return child.wait().map(code).map_err(|cause| cannot(&cause));
     };
+    told();
+    tap::go(&ours).map_err(|cause| cannot(&cause))?;
+    let ended = traffic::carry(tap, &mut link, &mut child, &mut signals);
     ended.map(code).map_err(|cause| cannot(&cause))
 }
 

@@ -56,3 +56,16 @@ pub(super) fn receive(socket: &OwnedFd) -> io::Result<Option<OwnedFd>> {
         _ => None,
     }))
 }
+
+/// Lets who has sent the interface go on.
+pub(super) fn go(socket: &OwnedFd) -> io::Result<()> {
+    rustix::net::send(socket, &[0], SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Waits until who has the interface says so.
+pub(super) fn wait(socket: &OwnedFd) -> io::Result<()> {
+    let (_, length) =
+        rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut [0; 1][..], RecvFlags::empty()))?;
+    if length == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+}
