@@ -68,9 +68,10 @@ aws_config_client() {
     local source=tests/clients/aws-config
     if ! kept aws-config "$(cat $source/Cargo.toml $source/Cargo.lock $source/src/main.rs)" "$(rustc --version)"; then
         begin_anew "aws-config: it compiles for minutes"
-        cargo install --quiet --locked --path $source --root "$folder" --target-dir "$folder/target" >&2 ||
+        # Apart from what is made, so that a run that was cut off goes on where it was.
+        cargo install --quiet --debug --locked --path $source --root "$folder" --target-dir "$cache/compiled" >&2 ||
             { why="it cannot be compiled" && return 1; }
-        rm -rf "$folder/target"
+        rm -rf "$cache/compiled"
         made
     fi
     aws_config=$folder/bin/aws-config-client

@@ -3,7 +3,6 @@
 use aws_config::imds;
 use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_config::imds::region::ImdsRegionProvider;
-use aws_config::meta::region::ProvideRegion as _;
 use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::provider::ProvideCredentials as _;
 use std::error::Error;
@@ -23,7 +22,8 @@ async fn found() -> Result<String, Box<dyn Error>> {
     let http = aws_smithy_http_client::Builder::new().build_http();
     let config = ProviderConfig::without_region().with_http_client(http);
     let client = imds::Client::builder().configure(&config).build();
-    let credentials = ImdsCredentialsProvider::builder().configure(&config).imds_client(client.clone()).build();
+    let credentials =
+        ImdsCredentialsProvider::builder().configure(&config).imds_client(client.clone()).build();
     let credentials = credentials.provide_credentials().await?;
     let region = ImdsRegionProvider::builder().configure(&config).imds_client(client.clone()).build();
     let region = region.region().await.ok_or("there is no Region")?;
