@@ -9,7 +9,7 @@ try {
     const credentials = await imds.fromInstanceMetadata()();
     const { hostname } = await imds.getInstanceMetadataEndpoint();
     // Its own requests, for paths of ours.
-    const ask = async (path, options) => (await imds.httpRequest({ host: hostname, path, ...options })).toString();
+    const ask = async (path, options) => (await imds.httpRequest({ hostname, path, ...options })).toString();
     const token = await ask("/latest/api/token", {
         method: "PUT",
         headers: { "x-aws-ec2-metadata-token-ttl-seconds": "21600" },
