@@ -42,6 +42,8 @@ mod plan;
 mod run;
 #[path = "cli/serve.rs"]
 mod serve;
+#[path = "cli/ssh.rs"]
+mod ssh;
 #[path = "cli/stopped.rs"]
 mod stopped;
 #[path = "cli/terminal.rs"]

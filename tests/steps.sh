@@ -22,7 +22,7 @@ guest_packages=(
     qemu-system-x86 seabios acpica-tools dmidecode busybox-static cpio kmod xz-utils zstd
     grub-pc-bin grub-common fdisk mmdebstrap gdisk e2fsprogs dosfstools mtools python3
     fio qemu-utils libnbd-bin xfsprogs gzip curl openssl python3-venv
-    qemu-utils
+    openssh-client openssh-server
 )
 
 say() { echo "$*" >&2; }

@@ -112,6 +112,9 @@ impl Life {
             network: ami_run_catalog::Network::default(),
             metadata_options: ami_run_catalog::MetadataOptions::default(),
             user_data: None,
+            kernel_id: None,
+            ramdisk_id: None,
+            product_codes: Vec::new(),
             key: None,
             key_file: None,
             user: None,
@@ -120,13 +123,19 @@ impl Life {
         catalog.create(new).unwrap()
     }
 
-    /// The same, stopped after it has run.
-    pub(crate) fn stopped(&self, name: &str) -> String {
+    /// The same, whose machine runs as far as its record tells.
+    pub(crate) fn running(&self, name: &str) -> Held {
         let mut held = self.pending(name);
         for id in held.record().own.volumes.keys() {
             Volume::create(&held.volume_file(id), Base::empty("nothing"), Some(1 << 30)).unwrap();
         }
         held.enter(State::Running, None).unwrap();
+        held
+    }
+
+    /// The same, stopped after it has run.
+    pub(crate) fn stopped(&self, name: &str) -> String {
+        let mut held = self.running(name);
         held.enter(State::Stopped, Some(StateReason::by_user())).unwrap();
         held.record().instance_id.clone()
     }
