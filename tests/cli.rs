@@ -4,6 +4,8 @@
 //! files of other formats than raw are made by qemu-img, xz and zstd; where one is not there, its test says so.
 #![expect(clippy::unwrap_used, reason = "a test: what cannot be done fails it")]
 
+#[path = "cli/announced.rs"]
+mod announced;
 #[path = "cli/bad_input.rs"]
 mod bad_input;
 #[path = "cli/ci.rs"]

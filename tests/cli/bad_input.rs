@@ -51,6 +51,27 @@ const CASES: &[Case] = &[
         &["given twice"],
     ),
     (&["d.raw", "--snapshot", "snap-1=x"], &[("d.raw", SECTOR)], 2, &["there is no image.json"]),
+    // What an instance is given.
+    (
+        &["d.raw", "--user-data", "#!/bin/sh"],
+        &[("d.raw", SECTOR)],
+        2,
+        &["--user-data: cannot read #!/bin/sh", "--user-data -"],
+    ),
+    (
+        &["d.raw", "--iam-credentials", "file:k"],
+        &[("d.raw", SECTOR), ("k", "x")],
+        2,
+        &["k holds no credentials", "aws configure export-credentials"],
+    ),
+    (
+        &["d.raw", "--metadata-options", "HttpPutResponseHopLimit=0"],
+        &[("d.raw", SECTOR)],
+        2,
+        &["Value (0) for parameter HttpPutResponseHopLimit is invalid.", "a number from 1 to 64"],
+    ),
+    (&["metadata-options", "i-1"], &[], 2, &["--http-tokens"]),
+    (&["event", "i-1", "maintenance"], &[], 2, &["it has a code", "system-reboot"]),
     // The metadata service.
     (&["metadata"], &[], 2, &["<IMAGE>", "--listen <ADDR:PORT>"]),
     (

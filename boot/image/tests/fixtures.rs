@@ -84,7 +84,7 @@ fn amazon_linux_prefers_uefi_demands_tokens_and_is_deprecated() {
         (
             "t2.micro".to_owned(),
             "legacy-bios".to_owned(),
-            "required",
+            "required".to_owned(),
             vec!["UefiFeaturesOff", "DeprecationTime"]
         )
     );
@@ -138,7 +138,8 @@ fn bottlerocket_has_two_volumes_and_its_root_is_named_not_first() {
 #[test]
 fn a_graviton_image_runs_on_graviton() {
     let plan = launch_on("graviton", Architecture::Arm64, None).unwrap();
-    let expected = ("t4g.micro".to_owned(), "uefi".to_owned(), "required", vec!["DeprecationTime"]);
+    let expected =
+        ("t4g.micro".to_owned(), "uefi".to_owned(), "required".to_owned(), vec!["DeprecationTime"]);
     assert_eq!(brief(&plan), expected);
     assert_eq!(launch("graviton").unwrap_err().place, "Architecture");
     let intel = launch_on("graviton", Architecture::Arm64, Some("m5.large")).unwrap_err();

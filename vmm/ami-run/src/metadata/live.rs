@@ -70,11 +70,7 @@ impl Live {
     /// What the link plugs in.
     pub(crate) fn service(&self) -> Vec<ami_run_network::Service> {
         let live = self.clone();
-        let open = move || {
-            live.begin();
-            plug::session(Arc::clone(&live.core))
-        };
-        plug::services(self.core.lock().options().ipv6, open)
+        plug::services(&self.core, move || live.begin())
     }
 
     /// The record says something else now.

@@ -24,7 +24,12 @@ impl Guest {
     }
 
     fn ask(&self, bytes: &[u8]) -> Answer {
-        let mut service = self.live.service().remove(0);
+        self.ask_at("169.254.169.254:80", bytes)
+    }
+
+    fn ask_at(&self, at: &str, bytes: &[u8]) -> Answer {
+        let mut services = self.live.service().into_iter();
+        let mut service = services.find(|service| service.at.to_string() == at).unwrap();
         let mut session = (service.open)();
         let mut answer = Answer { bytes: Vec::new(), ttl: 64, end: false };
         bytes.chunks(7).for_each(|piece| session(piece, &mut answer));
@@ -55,7 +60,6 @@ impl Guest {
 #[test]
 fn a_guest_is_answered_at_the_address_that_it_knows() {
     let guest = Guest::new(|_, _| ());
-    assert_eq!(guest.live.service()[0].at.to_string(), "169.254.169.254:80");
     assert_eq!(guest.get("meta-data/instance-id"), (200, "i-01".to_owned()));
     assert_eq!(guest.get("meta-data/spot/instance-action").0, 404);
     assert_eq!(guest.ask(&[b'x'; 9000]).bytes.get(..12), Some(&b"HTTP/1.1 400"[..]));
@@ -89,6 +93,17 @@ fn a_changed_record_is_answered_at_once_and_events_stay() {
     guest.live.changed(&guest.record);
     let answer = guest.ask(b"GET / HTTP/1.1\r\n\r\n");
     assert_eq!(answer.bytes.get(..12), Some(&b"HTTP/1.1 403"[..]));
+}
+
+#[test]
+fn by_ipv6_it_answers_while_that_is_enabled() {
+    let mut guest = Guest::new(|_, _| ());
+    let ask = |guest: &Guest| guest.ask_at("[fd00:ec2::254]:80", b"GET / HTTP/1.1\r\n\r\n");
+    let refused = ask(&guest);
+    assert!(refused.end && refused.bytes.is_empty());
+    guest.record.metadata_options.options.http_protocol_ipv6 = "enabled".to_owned();
+    guest.live.changed(&guest.record);
+    assert_eq!(ask(&guest).bytes.get(..12), Some(&b"HTTP/1.1 200"[..]));
 }
 
 #[test]

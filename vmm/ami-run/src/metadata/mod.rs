@@ -28,10 +28,12 @@ use ami_run_inspect::{Depth, guess};
 use ami_run_metadata::{Now, Service, Signer};
 use credentials::{Lender, lend};
 use namespace::Station;
+use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The account of AWS's own examples.
@@ -69,22 +71,24 @@ fn serve(args: &Metadata) -> Result<Code, Failure> {
     let now = Now::read();
     let facts = facts::facts(&record, lender.as_ref(), now.wall);
     let options = options::of(&inputs.metadata_options);
+    // Before the key is made, which is not for a place where nobody can be served.
+    let port = args.command.is_empty().then(|| listen(args.listen)).transpose()?;
     let secret = ids::random().map_err(catalog_failure)?;
     let service = Service::new(facts, options, secret, Some(signer()?), now);
-    match args.command.as_slice() {
-        [] => at_port(args.listen, service, lender.as_ref()),
-        [program, ..] => {
-            let program = program.display().to_string();
-            in_namespace(service, lender, &program, &args.command)
-        }
+    match port {
+        Some(port) => at_port(port, service, lender.as_ref()),
+        None => in_namespace(service, lender, &args.command),
     }
 }
 
 /// Until a signal comes.
-fn at_port(at: Option<SocketAddr>, mut service: Service, lender: Option<&Lender>) -> Result<Code, Failure> {
+fn at_port(
+    (listener, at): (TcpListener, SocketAddr),
+    mut service: Service,
+    lender: Option<&Lender>,
+) -> Result<Code, Failure> {
     let cannot = |cause: std::io::Error| Failure::new(Code::Host, "cannot serve").because(&cause);
     let mut signals = Signals::block().map_err(cannot)?;
-    let (listener, at) = listen(at)?;
     tell(&said(&service, lender, &format!("http://{at}/"), "every user of this computer"));
     let renew = |service: &mut Service, now: Now| {
         if let Some(lender) = lender {
@@ -97,16 +101,20 @@ fn at_port(at: Option<SocketAddr>, mut service: Service, lender: Option<&Lender>
 }
 
 /// Until the command ends.
-fn in_namespace(
-    service: Service,
-    lender: Option<Lender>,
-    program: &str,
-    command: &[OsString],
-) -> Result<Code, Failure> {
+fn in_namespace(service: Service, lender: Option<Lender>, command: &[OsString]) -> Result<Code, Failure> {
     let odd = || Failure::new(Code::Bug, "the instance has no address");
     let station = Station::new(service.facts()).ok_or_else(odd)?;
-    let said = said(&service, lender.as_ref(), &format!("http://{}/", plug::ADDRESS), program);
-    let services = plug::imagined(service, lender);
+    let program = command.first().map(|program| program.display().to_string()).unwrap_or_default();
+    let said = said(&service, lender.as_ref(), &format!("http://{}/", plug::ADDRESS), &program);
+    let (core, lender) = (Arc::new(Mutex::new(service)), lender.map(Arc::new));
+    let renewed = Arc::clone(&core);
+    let services = plug::services(&core, move || {
+        if let Some(lender) = &lender {
+            let now = Now::read();
+            let read = lender.read(now.wall);
+            lend(&mut renewed.lock(), read, now);
+        }
+    });
     namespace::run(&station, services, command, || tell(&said))
 }
 
