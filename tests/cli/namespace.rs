@@ -253,10 +253,8 @@ fn table(scenario: &str) {
     .into();
     let mut played = 0;
     for line in TABLE.lines().filter(|line| line.split('\t').next() == Some(scenario)) {
-        let fields: Vec<_> = line.split('\t').collect();
-        let &[_, method, path, token, headers, status, answer_headers, body, _] = &fields[..] else {
-            panic!("{line}");
-        };
+        let fields: [&str; 9] = line.split('\t').collect::<Vec<_>>().try_into().unwrap();
+        let [_, method, path, token, headers, status, answer_headers, body, _] = fields;
         if status == "200" && ABSENT.iter().any(|word| path.contains(word)) || path.contains("a+b=c@d") {
             continue;
         }
@@ -277,7 +275,7 @@ fn table(scenario: &str) {
 fn check(line: &str, answer: &str, wanted: (&str, &str, &str, &str)) {
     let (method, status, headers, body) = wanted;
     let context = format!("{line}\n{answer}");
-    let (head, said) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{context}"));
+    let (head, said) = answer.split_once("\r\n\r\n").unwrap_or_default();
     assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{context}");
     let is_time = |wanted: &str| wanted.starts_with("Last-Modified") || wanted.starts_with("Date");
     let has = |wanted: &str| head.lines().any(|line| line.starts_with(wanted));

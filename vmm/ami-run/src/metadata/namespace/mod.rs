@@ -51,7 +51,9 @@ pub(super) fn run(
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(|cause| cannot(&cause))?;
     // Before signals are blocked: the command is to have them as we had them.
-    let mut child = spawn(station, theirs, command).map_err(|cause| cannot(&cause))?;
+    let mut child = spawn(station, &theirs, command).map_err(|cause| cannot(&cause))?;
+    // Else it would never be seen to have gone.
+    drop(theirs);
     let mut signals = Signals::block().map_err(|cause| cannot(&cause))?;
     let Some(tap) = tap::receive(&ours).map_err(|cause| cannot(&cause))? else {
         // It has said why.
@@ -63,9 +65,9 @@ pub(super) fn run(
     ended.map(code).map_err(|cause| cannot(&cause))
 }
 
-fn spawn(station: &Station, theirs: OwnedFd, command: &[OsString]) -> io::Result<Child> {
+fn spawn(station: &Station, theirs: &OwnedFd, command: &[OsString]) -> io::Result<Child> {
     let station = serde_json::to_string(station)?;
-    fcntl_setfd(&theirs, FdFlags::empty())?;
+    fcntl_setfd(theirs, FdFlags::empty())?;
     let mut process = Command::new("/proc/self/exe");
     process.arg0("ami-run").arg(args::INSIDE).arg(theirs.as_raw_fd().to_string()).arg(station);
     process.arg("--").args(command).spawn()
