@@ -2,6 +2,7 @@
 
 use crate::debian::has;
 use crate::expect::{guest, path, state};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -46,21 +47,32 @@ fn example(name: &str) -> String {
     std::fs::read_to_string(file).unwrap()
 }
 
+/// The recipe's image, on the stream-optimized VMDK that EC2 exports. It lies in `folder`.
+fn on_vmdk(recipe: &Path, formats: &Path, folder: &Path) -> String {
+    std::fs::copy(recipe.join("image.json"), folder.join("image.json")).unwrap();
+    symlink(formats.join("disk.vmdk"), folder.join("snap-0123456789abcdef0.vmdk")).unwrap();
+    path(folder, "image.json")
+}
+
 #[test]
-fn on_github_the_example_s_steps_pass() {
-    let Some(recipe) = guest("AMI_RUN_GUEST_DEBIAN") else { return };
+fn on_a_vmdk_github_s_example_passes() {
+    let (Some(recipe), Some(formats)) = (guest("AMI_RUN_GUEST_DEBIAN"), guest("AMI_RUN_GUEST_FORMATS"))
+    else {
+        return;
+    };
     let text = example("github-actions.yml");
     let steps: Vec<String> = block(&text, "run: |").map(|lines| lines.join("\n")).collect();
     assert_eq!(steps.len(), 2);
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-    let said = run(&steps, &path(&recipe, "image.json"), folder.path());
+    let image = on_vmdk(&recipe, &formats, folder.path());
+    let said = run(&steps, &image, folder.path());
     has(&said, &["\"Result\": \"Succeeded\"", "\"SshAnswered\": ", "\"BootMode\": \"legacy-bios\""]);
     let console = std::fs::read_to_string(folder.path().join("console.log")).unwrap();
     has(&console, &["login: ", "reboot: Power down"]);
 }
 
 #[test]
-fn on_gitlab_the_example_s_steps_pass() {
+fn on_gitlab_the_example_passes() {
     let Some(recipe) = guest("AMI_RUN_GUEST_DEBIAN") else { return };
     let text = example("gitlab-ci.yml");
     let item = |line: &str| line.strip_prefix("- ").unwrap().to_owned();
