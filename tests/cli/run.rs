@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Ends a broken test; nothing that works takes as long on the slowest machine.
@@ -98,23 +99,43 @@ impl From<Output> for Ended {
 }
 
 /// Runs it to its end.
-pub(crate) fn run(mut command: Command) -> Ended {
+pub(crate) fn run(command: Command) -> Ended {
+    run_within(command, BOUND)
+}
+
+/// The same, and no longer. All that it says is read while it runs, however much that is.
+pub(crate) fn run_within(mut command: Command, bound: Duration) -> Ended {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    end(&mut child);
-    Ended::from(child.wait_with_output().unwrap())
+    let out = read_aside(child.stdout.take().unwrap());
+    let err = read_aside(child.stderr.take().unwrap());
+    let status = end_within(&mut child, bound);
+    let said = |from: Receiver<String>| from.recv_timeout(bound).expect("somebody keeps its output open");
+    Ended { code: status.code(), out: said(out), err: said(err) }
+}
+
+fn read_aside(from: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    // Nobody waits for it any more, if this fails.
+    std::thread::spawn(move || sender.send(rest(from)));
+    receiver
 }
 
 /// Waits for a process, but not for ever.
 pub(crate) fn end(child: &mut Child) -> ExitStatus {
+    end_within(child, BOUND)
+}
+
+pub(crate) fn end_within(child: &mut Child, bound: Duration) -> ExitStatus {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status;
         }
-        if start.elapsed() > BOUND {
+        if start.elapsed() > bound {
             child.kill().unwrap();
-            assert!(start.elapsed() <= BOUND, "the program does not end");
+            child.wait().unwrap();
+            panic!("the program does not end");
         }
         std::thread::sleep(Duration::from_millis(5));
     }

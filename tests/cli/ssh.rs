@@ -2,7 +2,7 @@
 //! control socket leads to a real sshd on this computer.
 
 use crate::life::Life;
-use crate::run::{BOUND, Ended, end, read_until, run};
+use crate::run::{Ended, end_within, read_until, run_within};
 use ami_run_catalog::control::{Action, Outcome, answer_line, listen, parse_request};
 use ami_run_catalog::{Held, State};
 use std::fs;
@@ -12,9 +12,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const SSHD: &str = "/usr/sbin/sshd";
 const PORT: u16 = 22;
+/// Nothing here takes as long: the sooner a broken test ends, the better.
+const BOUND: Duration = Duration::from_secs(60);
 
 /// A running instance, and the guest that this computer is.
 struct Guest {
@@ -84,12 +87,12 @@ impl Guest {
     fn end_servers(&self) {
         for server in self.servers.lock().unwrap().iter_mut() {
             server.kill().unwrap();
-            end(server);
+            end_within(server, BOUND);
         }
     }
 
     fn run(&self, verb: &str, words: &[&str]) -> Ended {
-        run(self.command(verb, words))
+        run_within(self.command(verb, words), BOUND)
     }
 }
 
@@ -138,7 +141,7 @@ fn ssh_runs_a_command_there_and_ends_as_it_does() {
     let mut command = guest.command("ssh", &[guest.id(), "--", "tr a-z A-Z"]);
     let input = guest.life.place.write("input", "words\n".repeat(100_000));
     command.stdin(fs::File::open(input).unwrap());
-    let ended = run(command);
+    let ended = run_within(command, BOUND);
     assert_eq!((ended.code, ended.out.len()), (Some(0), 600_000), "{}", ended.err);
     assert!(ended.out.starts_with("WORDS\n"));
 }
@@ -172,12 +175,7 @@ fn ssh_ends_when_the_machine_does() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     read_until(child.stdout.as_mut().unwrap(), "up");
     guest.end_servers();
-    let begun = std::time::Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < BOUND, "ssh goes on without a machine");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    assert_eq!(child.wait().unwrap().code(), Some(255));
+    assert_eq!(end_within(&mut child, BOUND).code(), Some(255));
 }
 
 #[test]
@@ -226,7 +224,7 @@ fn a_computer_without_ssh_is_told_what_to_install() {
     for (words, program) in [(["ssh", "web"].as_slice(), "ssh"), (&["cp", "disk.raw", "web:"], "scp")] {
         let mut command = life.place.command(words);
         command.env("PATH", life.place.inputs());
-        let ended = run(command);
+        let ended = run_within(command, BOUND);
         assert_eq!(ended.code, Some(3), "{}", ended.err);
         assert!(ended.err.contains(&format!("error: cannot run {program}\n")), "{}", ended.err);
         assert!(ended.err.contains("openssh-client"), "{}", ended.err);

@@ -142,6 +142,8 @@ fn exchange(stream: &mut UnixStream, line: &[u8], within: Duration) -> io::Resul
         Err(cause) if is_end(&cause) => {}
         Err(cause) => return Err(late(cause)),
     }
+    // What the connection carries behind the answer may stand as long as it likes.
+    stream.set_write_timeout(None)?;
     let mut answer = Line::default();
     loop {
         if !readable(stream, end)? {

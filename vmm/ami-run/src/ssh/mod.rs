@@ -9,6 +9,7 @@ pub(crate) mod key;
 mod login;
 mod master;
 mod mux;
+mod pass;
 mod program;
 mod proxy;
 mod ready;

@@ -2,6 +2,7 @@
 //! and `scp` start it; a guest whose server does not answer yet is waited for here, on the one connection that they
 //! then use.
 
+use super::pass::pass;
 use super::ready::{AGAIN, Greeting, PATIENCE, listen};
 use super::wait::wait;
 use crate::args::Proxy;
@@ -48,7 +49,8 @@ fn connect(args: &Proxy) -> Result<(), Failure> {
         if let Some(stream) = dial(&catalog, args)? {
             match listen(&stream, caller, until).map_err(|cause| io_failure("reach the guest", &cause))? {
                 Greeting::Heard(heard) => {
-                    return carry(stream, &heard).map_err(|cause| io_failure("pass on a connection", &cause));
+                    return carry(&stream, &heard)
+                        .map_err(|cause| io_failure("pass on a connection", &cause));
                 }
                 Greeting::Stopped => return Ok(()),
                 Greeting::Nothing => {}
@@ -86,20 +88,19 @@ fn dial(catalog: &Catalog, args: &Proxy) -> Result<Option<UnixStream>, Failure> 
 }
 
 /// Passes bytes on, both ways, until the guest has ended the connection.
-fn carry(stream: UnixStream, heard: &[u8]) -> io::Result<()> {
+fn carry(stream: &UnixStream, heard: &[u8]) -> io::Result<()> {
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     output.write_all(heard)?;
-    let mut to_guest = stream.try_clone()?;
+    let to_guest = stream.try_clone()?;
     // It ends with this process: nobody waits for more input when the guest has ended the connection.
     std::thread::Builder::new().name("ssh-input".to_owned()).spawn(move || {
-        let passed = io::copy(&mut input, &mut to_guest).and_then(|_| to_guest.shutdown(Shutdown::Write));
+        let passed = pass(&input, &to_guest).and_then(|()| to_guest.shutdown(Shutdown::Write));
         if let Err(cause) = passed {
             log::debug!("no more input for the guest: {cause}");
         }
     })?;
-    let mut from_guest = stream;
-    match io::copy(&mut from_guest, &mut output) {
+    match pass(stream, &output) {
         // Either side may end it any time.
         Err(cause) if !matches!(cause.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
             Err(cause)

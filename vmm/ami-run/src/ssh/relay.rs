@@ -1,10 +1,11 @@
 //! A pipe that `ssh` writes into, and a thread that passes on what it writes. `ssh` makes what it writes to
 //! non-blocking, for all who share it: so our own standard output is not given to it.
 
+use super::pass::pass;
 use super::wait::{Event, wait};
 use rustix::event::PollFlags;
 use std::fs::File;
-use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
+use std::io::{self, PipeWriter};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ impl Relay {
         let done = Arc::new(Event::new()?);
         let of_thread = Arc::clone(&done);
         std::thread::Builder::new().name("exec-output".to_owned()).spawn(move || {
-            if let Err(cause) = pass(from, &to) {
+            if let Err(cause) = pass(&from, &to) {
                 log::info!("the command's output is not passed on any more: {cause}");
             }
             of_thread.happen();
@@ -40,29 +41,5 @@ impl Relay {
         drop(input);
         let ready = wait(&[(stop, PollFlags::IN), (done.as_fd(), PollFlags::IN)], None)?;
         Ok(ready != Some(0))
-    }
-}
-
-fn pass(mut from: PipeReader, mut to: &File) -> io::Result<()> {
-    let mut bytes = [0; 16 << 10];
-    loop {
-        let count = match from.read(&mut bytes) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(cause) if cause.kind() == ErrorKind::Interrupted => continue,
-            Err(cause) => return Err(cause),
-        };
-        let mut left = bytes.get(..count).unwrap_or_default();
-        while !left.is_empty() {
-            match to.write(left) {
-                Ok(count) => left = left.get(count..).unwrap_or_default(),
-                Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
-                // The caller of this program may have made it so.
-                Err(cause) if cause.kind() == ErrorKind::WouldBlock => {
-                    wait(&[(to.as_fd(), PollFlags::OUT)], None)?;
-                }
-                Err(cause) => return Err(cause),
-            }
-        }
     }
 }
