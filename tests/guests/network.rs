@@ -32,14 +32,14 @@ impl World {
             udp: udp.local_addr().unwrap(),
             ssh: free.local_addr().unwrap().port(),
         };
-        std::thread::spawn(move || {
+        background(move || {
             for mut stream in tcp.incoming().flatten() {
                 let mut line = String::new();
                 BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap_or_default();
                 stream.write_all(format!("tcp {line}").as_bytes()).unwrap_or_default();
             }
         });
-        std::thread::spawn(move || {
+        background(move || {
             let mut datagram = [0; 1500];
             while let Ok((len, from)) = udp.recv_from(&mut datagram) {
                 let answer = [b"udp ", &datagram[..len]].concat();
@@ -75,6 +75,11 @@ impl World {
         .map(str::to_owned)
         .collect()
     }
+}
+
+/// Until the test's program ends.
+fn background(work: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().spawn(work).unwrap();
 }
 
 /// The lease, and what it says; services beyond the router; a port that leads to the guest.
