@@ -22,6 +22,8 @@ mod ending;
 mod full;
 #[path = "cli/guest.rs"]
 mod guest;
+#[path = "cli/guide.rs"]
+mod guide;
 #[path = "cli/instances.rs"]
 mod instances;
 #[path = "cli/killed.rs"]
