@@ -127,7 +127,7 @@ fn a_detached_launch_holds_no_pipe_open_and_writes_where_it_was_asked_to() {
     assert!(launched["ReservationId"].as_str().unwrap().starts_with("r-0"), "{out}");
     assert_eq!(
         (&launched["OwnerId"], &instance["State"]["Name"]),
-        (&"000000000000".into(), &"running".into())
+        (&"123456789012".into(), &"running".into())
     );
     assert_eq!(life.state(id), "running");
     life.done(&format!("terminate {id}"));

@@ -19,8 +19,8 @@ pub const DEFAULT_ZONE: &str = "us-east-1a";
 const VPC: &str = "vpc-0a31d000000000000";
 const SUBNET: &str = "subnet-0a31d160000000000";
 const SECURITY_GROUP: &str = "sg-0a31d000000000000";
-/// Whose instances are that no account launches.
-const OWNER: &str = "000000000000";
+/// Whose instances are that no account launches: the account of AWS's own examples.
+const OWNER: &str = "123456789012";
 
 /// An instance that is to be made.
 #[derive(Clone, Debug, PartialEq)]

@@ -110,6 +110,16 @@ impl StateReason {
         StateReason::new("Client.UserInitiatedShutdown", "User initiated shutdown")
     }
 
+    /// A Spot Instance was interrupted, which terminates or stops it.
+    #[must_use]
+    pub fn by_spot(terminates: bool) -> StateReason {
+        if terminates {
+            StateReason::new("Server.SpotInstanceTermination", "Spot instance termination")
+        } else {
+            StateReason::new("Server.SpotInstanceShutdown", "Spot instance shutdown")
+        }
+    }
+
     /// The guest powered itself off.
     #[must_use]
     pub fn by_instance() -> StateReason {

@@ -54,10 +54,8 @@ fn why(cause: Errno, forward: Forward) -> String {
     match cause {
         Errno::ADDRINUSE => format!("another program has {host}; give another port"),
         Errno::ACCESS => {
-            format!(
-                "only root may have ports below net.ipv4.ip_unprivileged_port_start; give one above {}",
-                host.port()
-            )
+            "only root may have ports below net.ipv4.ip_unprivileged_port_start: give one above 1023"
+                .to_owned()
         }
         Errno::ADDRNOTAVAIL => format!("{} is no address of this host", host.ip()),
         cause => cause.to_string(),

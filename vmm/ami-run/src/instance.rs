@@ -13,7 +13,7 @@ use crate::report::Report;
 use crate::run::{self, Face, io_failure};
 use crate::session::Signals;
 use crate::state::catalog_failure;
-use crate::{args, disks, host, inherited, outputs, state, ui};
+use crate::{args, disks, host, inherited, metadata, outputs, state, ui};
 use ami_run_catalog::control::{Action, Connection};
 use ami_run_catalog::{Catalog, Held, fault};
 use ami_run_machine::Boot;
@@ -65,6 +65,7 @@ fn command(catalog: &Catalog, id: &str, folder: &Path, options: &[OsString]) -> 
     command.arg("--state-dir").arg(catalog.folder()).args([args::PROCESS, id]).args(options);
     // It has another current folder.
     command.env("TMPDIR", disks::top_folder());
+    command.envs(metadata::lasting_environment());
     command.stdout(Stdio::piped()).stderr(log);
     Ok(command)
 }

@@ -13,7 +13,7 @@ use crate::session::{Ended, Signals};
 use crate::ssh::key::KeyPair;
 use crate::state::{self, catalog_failure};
 use crate::{answer, fresh, host, metadata, network, ssh, ui};
-use ami_run_catalog::{Catalog, Held, InstanceRecord, NewInstance};
+use ami_run_catalog::{Catalog, Held, InstanceRecord, Network, NewInstance};
 use ami_run_image::Warning;
 use ami_run_machine::Boot;
 use ami_run_metadata::PublicKey;
@@ -66,6 +66,10 @@ fn check_count(args: &Launch) -> Result<(), Failure> {
     if !args.forwards.is_empty() {
         let failure = refused("several instances cannot share one port (-p)".to_owned());
         return Err(failure.hint("launch them one by one, each with a port of its own"));
+    }
+    if let Network::Tap { name } = &args.net {
+        let failure = refused(format!("several instances cannot share one interface (--net tap={name})"));
+        return Err(failure.hint("launch them one by one, each with an interface of its own"));
     }
     let files = [("--console-log", args.console_log.is_some()), ("--trace", args.trace.is_some())];
     match files.into_iter().find(|(_, given)| *given) {

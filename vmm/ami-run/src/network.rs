@@ -36,6 +36,10 @@ pub(crate) fn check(args: &Launch) -> Result<(), Failure> {
                 .hint("leave one of them out; on a TAP interface the guest has an address of its own"));
         }
     }
+    if args.net == Network::None && args.needs_ssh() {
+        return Err(refuse("--net none: SSH does not reach a guest without a network".to_owned())
+            .hint("leave --net out, or what is to be done by SSH (--exec, --wait-for ssh)"));
+    }
     for (index, forward) in args.forwards.iter().enumerate() {
         let taken = |other: &&Forward| other.host == forward.host && other.protocol == forward.protocol;
         if args.forwards.iter().take(index).any(|other| taken(&other)) {

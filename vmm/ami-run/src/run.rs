@@ -130,7 +130,7 @@ pub(crate) fn run(
         holds: disks.nameless.clone(),
         exec: face.exec,
         parent: face.parent,
-        metadata: Some(metadata),
+        metadata,
     };
     let (ended, held) =
         session::run(machine, setup).map_err(|cause| io_failure("follow the machine", &cause))?;
@@ -148,7 +148,8 @@ struct Prepared {
     dialer: Option<Dialer>,
     control: UnixListener,
     console_log: ConsoleLog,
-    metadata: Live,
+    /// None: the guest has no network card to ask by.
+    metadata: Option<Live>,
 }
 
 /// Everything up to the machine's first instruction.
@@ -175,6 +176,7 @@ fn prepare(held: &Held, boot: Boot, bases: &mut Bases, face: &mut Face) -> Resul
     fault::point("run-socket");
     let console_log = ConsoleLog::create(held.folder())
         .map_err(|cause| io_failure("write the instance's console log", &cause))?;
+    let metadata = nic.is_some().then_some(metadata);
     Ok(Prepared { machine, disks, dialer: nic.map(|nic| nic.dialer), control, console_log, metadata })
 }
 
@@ -215,7 +217,7 @@ fn dispose(mut held: Held, ended: &Ended) -> Result<After, CatalogError> {
     let leaves_nothing = own.remove && own.foreground;
     let (id, boot_mode) =
         (held.record().instance_id.clone(), held.record().current_instance_boot_mode.clone());
-    let reason = reason(ended, by_guest);
+    let reason = reason(ended, by_guest, held.record().state_reason.as_ref());
     if !goes {
         held.enter(State::Stopped, Some(reason))?;
         return Ok(After { id, state: State::Stopped, boot_mode, holds: held.holds(), kept: Vec::new() });
@@ -224,13 +226,14 @@ fn dispose(mut held: Held, ended: &Ended) -> Result<After, CatalogError> {
     Ok(After { id, state: State::Terminated, boot_mode, holds: 0, kept: terminated.kept })
 }
 
-fn reason(ended: &Ended, by_guest: bool) -> StateReason {
+/// `asked`: what the record says of why it is ended, if somebody wanted it to be.
+fn reason(ended: &Ended, by_guest: bool, asked: Option<&StateReason>) -> StateReason {
     match (ended.cause, &ended.last) {
         _ if by_guest => StateReason::by_instance(),
         (Some(Cause::KernelPanic), _) => StateReason::failure(ended.panic.as_deref().unwrap_or_default()),
         (Some(Cause::Unrecorded), _) => StateReason::failure("its record could not be written"),
         (Some(Cause::TimedOut), _) => StateReason::failure("its time was over (--timeout)"),
-        (Some(_), _) => StateReason::by_user(),
+        (Some(_), _) => asked.cloned().unwrap_or_else(StateReason::by_user),
         (None, Last::Exit(Exit::TripleFault)) => {
             StateReason::failure("a triple fault shut the guest's CPU down")
         }

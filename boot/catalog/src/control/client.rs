@@ -24,8 +24,9 @@ const AGAIN: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The codes of errors that a server answers with.
-const CODES: [&str; 5] = [
+const CODES: [&str; 6] = [
     "IncorrectInstanceState",
+    "InvalidParameterValue",
     "OperationNotPermitted",
     "RequestLimitExceeded",
     "UnsupportedOperation",

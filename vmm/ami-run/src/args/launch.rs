@@ -296,11 +296,15 @@ impl Launch {
         self.rm || (waits && !self.keep && !self.detach)
     }
 
+    /// What is to be done is done by SSH.
+    pub(crate) fn needs_ssh(&self) -> bool {
+        self.exec.is_some() || self.wait_for.iter().any(|one| matches!(one.sign, Sign::Ssh))
+    }
+
     /// Somebody is to log in by SSH: this program, or whoever sits at the terminal.
     pub(crate) fn logs_in(&self) -> bool {
-        let waits = self.wait_for.iter().any(|one| matches!(one.sign, Sign::Ssh));
         let sits = !self.detach && io::stdin().is_terminal() && io::stdout().is_terminal();
-        self.net != Network::None && (waits || sits || self.exec.is_some())
+        self.net != Network::None && (sits || self.needs_ssh())
     }
 
     pub(crate) fn wanted(&self) -> Wanted<'_> {

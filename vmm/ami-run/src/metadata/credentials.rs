@@ -16,6 +16,8 @@ const HOUR: u64 = 3600;
 /// How long credentials last that do not say it, as EC2's do.
 const LIFETIME: u64 = 6 * HOUR;
 
+/// Names the file of profiles, in the place of the one in the home folder.
+const PROFILES: &str = "AWS_SHARED_CREDENTIALS_FILE";
 const ROLE: &str = "ami-run";
 const PROFILE_ID: &str = "AIPA0000000000000000A";
 
@@ -25,6 +27,12 @@ pub(crate) fn lasting(given: &str) -> String {
         Some(Ok(path)) => format!("file:{}", path.display()),
         _ => given.to_owned(),
     }
+}
+
+/// What the environment is to say so that a profile means the same in another folder.
+pub(crate) fn lasting_environment() -> Option<(&'static str, PathBuf)> {
+    let path = std::env::var_os(PROFILES).filter(|path| !path.is_empty())?;
+    Some((PROFILES, absolute(&path).unwrap_or_else(|_| path.into())))
 }
 
 /// Gives an instance's role its credentials, and new ones when their source has some.
@@ -117,7 +125,7 @@ impl Source {
             let message = format!("--iam-credentials {given}: it is none of file:PATH, env and profile:NAME");
             return Err(Failure::new(Code::CommandLine, message));
         };
-        let path = match variable("AWS_SHARED_CREDENTIALS_FILE") {
+        let path = match variable(PROFILES).filter(|path| !path.is_empty()) {
             Some(path) => PathBuf::from(path),
             None => PathBuf::from(variable("HOME").unwrap_or_default()).join(".aws/credentials"),
         };
@@ -161,10 +169,16 @@ fn fixed(what: String, keys: [String; 3], names: &[&str; 3]) -> Result<Source, F
 }
 
 fn content(path: &Path) -> Result<String, Failure> {
+    let refuse =
+        || Failure::new(Code::CommandLine, format!("--iam-credentials: cannot read {}", path.display()));
     let mut text = String::new();
+    // Opening a named pipe would wait for who writes to it, and what a pipe holds is read only once.
+    let kind = path.metadata().map_err(|cause| refuse().because(&cause))?;
+    if !kind.is_file() {
+        return Err(refuse().hint("give a regular file: it is read again, for new credentials"));
+    }
     let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text));
-    let message = || format!("--iam-credentials: cannot read {}", path.display());
-    read.map_err(|cause| Failure::new(Code::CommandLine, message()).because(&cause))?;
+    read.map_err(|cause| refuse().because(&cause))?;
     Ok(text)
 }
 

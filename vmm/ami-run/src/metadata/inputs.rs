@@ -52,7 +52,7 @@ pub(crate) fn read(given: &Given, name: Option<&str>, image: &MetadataOptions) -
     })
 }
 
-/// PATH, file://PATH as the AWS CLI writes it, or - for standard input.
+/// PATH, file://PATH or fileb://PATH as the AWS CLI writes it, or - for standard input.
 fn user_data(given: &str) -> Result<Vec<u8>, Failure> {
     let limit = u64::try_from(MAX_USER_DATA).unwrap_or(u64::MAX).saturating_add(1);
     let read = |from: &mut dyn Read| {
@@ -66,17 +66,22 @@ fn user_data(given: &str) -> Result<Vec<u8>, Failure> {
         }
         "-" => read(&mut io::stdin().lock()),
         _ => {
-            let path = given.strip_prefix("file://").unwrap_or(given);
+            let path =
+                ["file://", "fileb://"].iter().find_map(|form| given.strip_prefix(form)).unwrap_or(given);
             File::open(path).and_then(|mut file| read(&mut file))
         }
     };
     let data = data.map_err(|cause| {
-        let failure = Failure::new(Code::CommandLine, format!("--user-data: cannot read {given}"));
-        let failure = failure.because(&cause);
-        match given.starts_with('#') || given.contains('\n') {
-            true => failure
-                .hint("it looks like user data itself: write it to a file, or pipe it to --user-data -"),
-            false => failure,
+        let refuse = |what: &str| {
+            let failure = Failure::new(Code::CommandLine, format!("--user-data: cannot read {what}"));
+            failure.because(&cause)
+        };
+        if given.starts_with('#') || given.contains([' ', '\n']) {
+            // Not repeated: it may hold secrets, and errors are logged.
+            refuse("a file of this name")
+                .hint("it looks like user data itself: write it to a file, or pipe it to --user-data -")
+        } else {
+            refuse(given)
         }
     })?;
     if data.len() > MAX_USER_DATA {
@@ -159,8 +164,13 @@ mod tests {
             (ec2.code.as_str(), ec2.message.as_str()),
             ("InvalidParameterValue", "User data is limited to 16384 bytes")
         );
-        let literal = user_data("#!/bin/sh\necho hello").unwrap_err();
-        assert!(literal.hint.unwrap().contains("--user-data -"));
+        let binary = format!("fileb://{}", path.display());
+        assert!(user_data(&binary).unwrap_err().message.contains("is limited to"));
+        for literal in ["#!/bin/sh\necho secret", "echo secret"] {
+            let refused = user_data(literal).unwrap_err();
+            assert!(!refused.line().contains("secret"), "{}", refused.line());
+            assert!(refused.hint.unwrap().contains("--user-data -"));
+        }
         assert_eq!(user_data("not-there").unwrap_err().hint, None);
     }
 

@@ -10,6 +10,7 @@ mod options;
 mod plug;
 mod server;
 
+pub(crate) use credentials::lasting_environment;
 pub(crate) use facts::ipv6;
 pub(crate) use inputs::{Inputs, read as inputs};
 pub(crate) use live::Live;
@@ -36,9 +37,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The account of AWS's own examples.
-const ACCOUNT: &str = "123456789012";
-
 pub(crate) fn run(args: &Metadata) -> Code {
     let done = if args.certificate { certificate() } else { serve(args) };
     done.unwrap_or_else(|failure| {
@@ -63,7 +61,7 @@ fn serve(args: &Metadata) -> Result<Code, Failure> {
     let plan = planned(args)?;
     let inputs = inputs::read(&args.given, None, &plan.metadata_options)?;
     let catalog_failure = |cause: CatalogError| state::catalog_failure(&cause);
-    let reservation = Reservation::new(Some(ACCOUNT)).map_err(catalog_failure)?;
+    let reservation = Reservation::new(None).map_err(catalog_failure)?;
     let nowhere = |_: &_| VolumeOrigin::Private { base: None };
     let new = fresh::described(&plan, &inputs, &reservation, nowhere);
     let record = new.imagined().map_err(catalog_failure)?;

@@ -2,7 +2,7 @@
 
 use super::Asked;
 use super::follow::Session;
-use super::requests::refused;
+use super::requests::{Why, refused};
 use ami_run_catalog::control::{Event, MAINTENANCE_CODES, Outcome};
 use ami_run_catalog::{State, changed_metadata};
 use ami_run_image::MetadataChange;
@@ -71,7 +71,7 @@ impl Session {
     /// Does what was announced, when it is time to.
     pub(super) fn interrupt(&mut self, now: Instant) {
         let Some(due) = self.interruption.take_if(|it| it.at <= now) else { return };
-        if let Outcome::Error { message, .. } = self.end(due.asked, false, None, now) {
+        if let Outcome::Error { message, .. } = self.end(due.asked, Why::Spot, false, None, now) {
             log::warn!("the instance is not interrupted: {message}");
         }
     }

@@ -6,13 +6,23 @@ use ami_run_catalog::control::{Action, Outcome};
 use ami_run_catalog::{CatalogError, State, StateReason, Transition, check_reboot, check_stop};
 use std::time::{Duration, Instant};
 
+/// On whose account an instance ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Verb,
+    /// The Spot Instance is interrupted, as was announced.
+    Spot,
+}
+
 impl Session {
     /// Does what is asked, or begins it; the answer never waits for the guest.
     pub(super) fn serve(&mut self, action: &Action, now: Instant) -> Outcome {
         match action {
             Action::Describe => Outcome::Description { state: self.state(), holds: self.holds() },
-            Action::Stop { force, timeout } => self.end(Asked::Stop, *force, *timeout, now),
-            Action::Terminate { force, timeout } => self.end(Asked::Terminate, *force, *timeout, now),
+            Action::Stop { force, timeout } => self.end(Asked::Stop, Why::Verb, *force, *timeout, now),
+            Action::Terminate { force, timeout } => {
+                self.end(Asked::Terminate, Why::Verb, *force, *timeout, now)
+            }
             Action::Reboot => self.reboot(now),
             Action::PowerButton => Outcome::Done(self.press_button("stopping")),
             Action::ModifyMetadata { change } => self.modify_metadata(change),
@@ -48,7 +58,14 @@ impl Session {
         }
     }
 
-    pub(super) fn end(&mut self, asked: Asked, force: bool, timeout: Option<u64>, now: Instant) -> Outcome {
+    pub(super) fn end(
+        &mut self,
+        asked: Asked,
+        why: Why,
+        force: bool,
+        timeout: Option<u64>,
+        now: Instant,
+    ) -> Outcome {
         let record = self.setup.instance.record();
         if asked == Asked::Stop
             && let Err(refusal) = check_stop(record)
@@ -59,8 +76,12 @@ impl Session {
         // What is removed when it ends is never stopped.
         let goes = asked == Asked::Terminate || record.own.remove;
         let current = if goes { State::ShuttingDown } else { State::Stopping };
+        let reason = match why {
+            Why::Verb => StateReason::by_user(),
+            Why::Spot => StateReason::by_spot(goes),
+        };
         if current != previous
-            && let Err(cause) = self.setup.instance.enter(current, Some(StateReason::by_user()))
+            && let Err(cause) = self.setup.instance.enter(current, Some(reason))
         {
             log::warn!("the record does not say that the instance is {current}: {cause}");
         }

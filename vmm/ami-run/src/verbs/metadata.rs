@@ -45,7 +45,7 @@ fn changed(catalog: &Catalog, id: &str, change: &MetadataChange) -> Result<Metad
         changed_metadata(record, &MetadataChange::default()).map(|_| Step::Do)
     })? {
         Asked::Answered(Outcome::MetadataOptions(options)) => Ok(*options),
-        Asked::Answered(other) => Err(unexpected(id, &other)),
+        Asked::Answered(_) => Err(unexpected(id)),
         Asked::NotAlive(_) => catalog.modify_metadata(id, change).map_err(refused),
     }
 }
@@ -62,14 +62,9 @@ fn text(id: &str, options: &MetadataOptions) -> String {
     )
 }
 
-fn unexpected(id: &str, outcome: &Outcome) -> Failure {
-    let failure = Failure::new(Code::Host, format!("the machine of {id} has answered something else"));
-    match outcome {
-        Outcome::Error { code, message } => {
-            Failure::new(Code::Refused, format!("{message} ({code})")).ec2(code, message)
-        }
-        _ => failure.hint("another version of ami-run has started it: use that one"),
-    }
+fn unexpected(id: &str) -> Failure {
+    Failure::new(Code::Host, format!("the machine of {id} has answered something else"))
+        .hint("another version of ami-run has started it: use that one")
 }
 
 /// Has it announced, and says so.
@@ -81,7 +76,7 @@ pub(crate) fn event(args: &EventArgs) -> Code {
         let action = Action::Event { event, within, cancel: args.cancel };
         match ask(catalog, &id, &action, |_| Ok(Step::Do))? {
             Asked::Answered(Outcome::Done(_)) => {}
-            Asked::Answered(other) => return Err(unexpected(&id, &other)),
+            Asked::Answered(_) => return Err(unexpected(&id)),
             Asked::NotAlive(state) => {
                 let message = format!("The instance '{id}' is not in the 'running' state.");
                 let failure = Failure::new(Code::Refused, format!("{message} (IncorrectInstanceState)"));
