@@ -92,7 +92,8 @@ pub(crate) fn subnet(launch: &mut Launch, world: &World) {
     assert_eq!(launch.shell("ip -4 -o route show default | awk '{print $3}'"), "172.31.16.1");
     assert_eq!(launch.shell("cat /sys/class/net/e*/mtu"), "9001");
     has(&launch.shell("resolvectl dns"), &["172.31.16.2"]);
-    has(&launch.shell("resolvectl domain"), &["ec2.internal"]);
+    let lease = launch.shell("cat /run/systemd/netif/leases/*");
+    has(&lease, &["SERVER_ADDRESS=172.31.16.1", "LIFETIME=3600", "MTU=9001", "DOMAINNAME=ec2.internal"]);
     assert_eq!(
         launch.shell(&format!("getent hosts {dashed}.ec2.internal | awk '{{print $1}}'")),
         plain,
