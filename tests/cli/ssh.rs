@@ -12,6 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const SSHD: &str = "/usr/sbin/sshd";
@@ -21,9 +22,12 @@ const BOUND: Duration = Duration::from_secs(60);
 
 /// A running instance, and the guest that this computer is.
 struct Guest {
-    life: Life,
-    held: Held,
+    listener: UnixListener,
+    serves: Option<JoinHandle<()>>,
     servers: Arc<Mutex<Vec<Child>>>,
+    held: Held,
+    /// Last: it terminates what nobody holds any more.
+    life: Life,
 }
 
 impl Guest {
@@ -39,12 +43,12 @@ impl Guest {
         }
         let life = Life::new();
         let held = life.running("web");
-        let folder = held.folder().to_owned();
-        let guest = Guest { life, held, servers: Arc::default() };
-        let (server, servers) = (guest.server(), Arc::clone(&guest.servers));
-        let listener = listen(&folder).unwrap();
+        let listener = listen(held.folder()).unwrap();
         listener.set_nonblocking(false).unwrap();
-        std::thread::Builder::new().spawn(move || serve(&listener, silent, &server, &servers)).unwrap();
+        let of_thread = listener.try_clone().unwrap();
+        let mut guest = Guest { listener, serves: None, servers: Arc::default(), held, life };
+        let (server, servers) = (guest.server(), Arc::clone(&guest.servers));
+        guest.serves = Some(std::thread::spawn(move || serve(&of_thread, silent, &server, &servers)));
         Some(guest)
     }
 
@@ -98,15 +102,18 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).unwrap();
+        let serves = self.serves.take().unwrap().join();
         self.end_servers();
+        assert!(serves.is_ok() || std::thread::panicking(), "the played process has panicked");
     }
 }
 
-/// Plays the instance's process, for as long as the test is there.
+/// Plays the instance's process, until nobody listens any more.
 fn serve(listener: &UnixListener, silent: usize, settings: &Path, servers: &Mutex<Vec<Child>>) {
     let mut connected = 0;
     for client in listener.incoming() {
-        let client = client.unwrap();
+        let Ok(client) = client else { return };
         let mut line = Vec::new();
         // What is only asked whether somebody listens says nothing.
         if BufReader::with_capacity(1, &client).read_until(b'\n', &mut line).unwrap() == 0 {
@@ -135,8 +142,10 @@ fn ssh_runs_a_command_there_and_ends_as_it_does() {
     let ended = guest.run("ssh", &["web", "--", "echo out; echo \"it's\" >&2; exit 7"]);
     assert_eq!((ended.code, ended.out.as_str(), ended.err.as_str()), (Some(7), "out\n", "it's\n"));
     // Its host's key is kept for this instance alone.
-    let known = fs::read_to_string(guest.path("known_hosts")).unwrap();
-    assert!(known.starts_with(&format!("{} ssh-ed25519 ", guest.id())), "{known}");
+    let mut known = Command::new("ssh-keygen");
+    known.args(["-F", guest.id(), "-f"]).arg(guest.path("known_hosts"));
+    let known = String::from_utf8(known.output().unwrap().stdout).unwrap();
+    assert!(known.contains(" ssh-ed25519 "), "{known}");
     // Standard input goes there, to its end.
     let mut command = guest.command("ssh", &[guest.id(), "--", "tr a-z A-Z"]);
     let input = guest.life.place.write("input", "words\n".repeat(100_000));
