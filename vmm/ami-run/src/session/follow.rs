@@ -104,6 +104,7 @@ impl Session {
             let failed = register(&mut registered, &wanted, &mut manager.event_ops(id)?);
             let session: &mut Session = manager.subscriber_mut(id)?;
             session.server.reap();
+            session.logins.reap();
             if failed.is_empty() {
                 manager.run_with_timeout(wait)?;
             } else {
@@ -118,6 +119,7 @@ impl Session {
         self.runs_event();
         self.console_event();
         self.look(Instant::now(), true);
+        self.exec_last(Instant::now());
     }
 
     pub(super) fn cause(&self) -> Option<Cause> {

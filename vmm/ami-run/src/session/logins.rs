@@ -21,6 +21,15 @@ pub(super) struct Logins {
     pub(super) exec: Option<Exec>,
     /// Until it is begun.
     pub(super) wanted: Option<(OsString, Outputs)>,
+    /// Both when they were seen to: each keeps its descriptor until the event loop has let go of it.
+    pub(super) over: (Option<Probe>, Option<Exec>),
+}
+
+impl Logins {
+    /// Closes what is over. The event loop knows no descriptor of theirs any more.
+    pub(super) fn reap(&mut self) {
+        self.over = (None, None);
+    }
 }
 
 /// A connection to the guest's server.
@@ -50,6 +59,7 @@ impl Session {
     pub(super) fn ssh_event(&mut self, now: Instant) {
         let Some(probe) = self.logins.probe.take() else { return };
         self.stages.ssh = probe.seen();
+        self.logins.over.0 = Some(probe);
         let record = self.setup.instance.record();
         let (id, user) = (record.instance_id.clone(), user::of(record));
         if self.setup.parent.is_none() && self.logins.wanted.is_none() {
@@ -80,13 +90,23 @@ impl Session {
         }
     }
 
+    /// The machine has ended, which may have been the command's last deed. What broke with it is nothing new.
+    pub(super) fn exec_last(&mut self, now: Instant) {
+        if let Some(status @ Ok(_)) = self.logins.exec.as_ref().and_then(Exec::outcome) {
+            self.executed(status, now);
+        }
+    }
+
     fn executed(&mut self, outcome: Result<u8, Failure>, now: Instant) {
         if let Ok(status) = &outcome {
             ui::status("command", &format!("it ended with status {status}"));
         }
         self.outcome = Some(outcome);
         // Its connection goes before the guest does.
-        self.logins.exec = None;
+        if let Some(mut exec) = self.logins.exec.take() {
+            exec.end();
+            self.logins.over.1 = Some(exec);
+        }
         let order = self.course.executed(now);
         self.carry_out(order);
     }

@@ -294,3 +294,38 @@ fn half_a_close_leaves_the_other_half() {
     bed.run();
     assert_eq!(bed.here(), 0);
 }
+
+#[test]
+fn a_connection_to_the_guest_is_the_network_s_alone() {
+    let guest = ami_run_network::Guest {
+        mac: [2, 0, 0, 0, 0, 1],
+        address: std::net::Ipv4Addr::new(172, 31, 4, 66),
+        prefix: 20,
+        ipv6: None,
+        host_name: "guest".to_owned(),
+        domain: "ec2.internal".to_owned(),
+    };
+    let link = ami_run_network::UserLink::new(ami_run_network::Config {
+        guest,
+        resolvers: ami_run_network::Resolvers::These(Vec::new()),
+        services: Vec::new(),
+        forwards: Vec::new(),
+        host_loopback: false,
+    });
+    let link = link.unwrap();
+    let mut bed = Bed::new();
+    let connect = b"{\"Version\":1,\"Action\":\"Connect\",\"Port\":22}\n";
+    let nobody = bed.says(connect);
+    assert_eq!(bed.run(), []);
+    assert!(rest(nobody).contains("The instance has no network."));
+    bed.server.dialer = Some(link.dialer());
+    let mut client = bed.says(connect);
+    assert_eq!(bed.run(), []);
+    assert_eq!(read(&mut client, DONE.len()), DONE);
+    // The network closes it, and the client sees the end though the server lives.
+    assert_eq!(bed.here(), 0);
+    client.set_nonblocking(true).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    drop(link);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}

@@ -85,6 +85,14 @@ impl Exec {
         self.shared.outcome.get().cloned()
     }
 
+    /// Ends the connection, if there is one. Its descriptor stays.
+    pub(crate) fn end(&mut self) {
+        self.shared.stop.happen();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            log::error!("the thread that runs a command has panicked");
+        }
+    }
+
     /// How it stands, for who has no more time to wait.
     pub(crate) fn stands(&self) -> String {
         self.shared.stands.lock().clone()
@@ -99,10 +107,7 @@ impl AsFd for Exec {
 
 impl Drop for Exec {
     fn drop(&mut self) {
-        self.shared.stop.happen();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            log::error!("the thread that runs a command has panicked");
-        }
+        self.end();
     }
 }
 
