@@ -110,14 +110,14 @@ pub(crate) fn run_within(mut command: Command, bound: Duration) -> Ended {
     let out = read_aside(child.stdout.take().unwrap());
     let err = read_aside(child.stderr.take().unwrap());
     let status = end_within(&mut child, bound);
-    let said = |from: Receiver<String>| from.recv_timeout(bound).expect("somebody keeps its output open");
+    let said = |from: Receiver<String>| from.recv_timeout(bound).unwrap();
     Ended { code: status.code(), out: said(out), err: said(err) }
 }
 
 fn read_aside(from: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     // Nobody waits for it any more, if this fails.
-    std::thread::spawn(move || sender.send(rest(from)));
+    std::thread::Builder::new().spawn(move || sender.send(rest(from))).unwrap();
     receiver
 }
 
@@ -135,7 +135,7 @@ pub(crate) fn end_within(child: &mut Child, bound: Duration) -> ExitStatus {
         if start.elapsed() > bound {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("the program does not end");
+            assert!(start.elapsed() <= bound, "the program does not end");
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -2,7 +2,7 @@
 //! control socket leads to a real sshd on this computer.
 
 use crate::life::Life;
-use crate::run::{Ended, end_within, read_until, run_within};
+use crate::run::{Ended, end_within, read_until, rest, run_within, skip};
 use ami_run_catalog::control::{Action, Outcome, answer_line, listen, parse_request};
 use ami_run_catalog::{Held, State};
 use std::fs;
@@ -34,7 +34,7 @@ impl Guest {
     /// None: it was said what is missing. `silent` connections end at once, as where nobody listens yet.
     fn new(silent: usize) -> Option<Guest> {
         if !Path::new(SSHD).exists() {
-            eprintln!("skipped: ssh and cp: there is no {SSHD} (openssh-server)");
+            skip(&format!("there is no {SSHD} (openssh-server)"));
             return None;
         }
         if rustix::process::geteuid().is_root() {
@@ -48,7 +48,8 @@ impl Guest {
         let of_thread = listener.try_clone().unwrap();
         let mut guest = Guest { listener, serves: None, servers: Arc::default(), held, life };
         let (server, servers) = (guest.server(), Arc::clone(&guest.servers));
-        guest.serves = Some(std::thread::spawn(move || serve(&of_thread, silent, &server, &servers)));
+        let serves = move || serve(&of_thread, silent, &server, &servers);
+        guest.serves = Some(std::thread::Builder::new().spawn(serves).unwrap());
         Some(guest)
     }
 
@@ -185,6 +186,29 @@ fn ssh_ends_when_the_machine_does() {
     read_until(child.stdout.as_mut().unwrap(), "up");
     guest.end_servers();
     assert_eq!(end_within(&mut child, BOUND).code(), Some(255));
+}
+
+#[test]
+fn the_way_to_the_guest_ends_with_the_guest_s_word_or_with_whom_it_is_for() {
+    let Some(guest) = Guest::new(0) else { return };
+    let start = || {
+        let mut command = guest.life.place.command(&["ssh-proxy", guest.id(), "22"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    // Who says no more is still told: the server's algorithms follow its client's version.
+    let mut child = start();
+    child.stdin.take().unwrap().write_all(b"SSH-2.0-Nobody_1\r\n").unwrap();
+    let said = rest(child.stdout.take().unwrap());
+    assert!(said.starts_with("SSH-2.0-") && said.contains("curve25519-sha256"), "{said}");
+    assert_eq!(end_within(&mut child, BOUND).code(), Some(0));
+    // A guest that hangs keeps nobody whose caller has gone.
+    let mut child = start();
+    read_until(child.stdout.as_mut().unwrap(), "SSH-2.0-");
+    let server = guest.servers.lock().unwrap().last().unwrap().id();
+    let server = rustix::process::Pid::from_raw(server.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(server, rustix::process::Signal::STOP).unwrap();
+    drop((child.stdin.take(), child.stdout.take()));
+    assert_eq!(end_within(&mut child, BOUND).code(), Some(0));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::wait::wait;
 use crate::exit::Code;
 use crate::failure::Failure;
 use rustix::event::PollFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -22,8 +22,6 @@ use tempfile::TempDir;
 const LONGEST: usize = 90;
 /// Between two looks whether it is let in: it tells nobody.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long it may take to end when it is asked to.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How much is repeated of what it says.
 const REPEATED: u64 = 2048;
 
@@ -108,15 +106,13 @@ impl Master {
 
 impl Drop for Master {
     fn drop(&mut self) {
-        // Not reaped yet, so its number is nobody else's.
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // It has ended already, if this fails.
-            kill_process(pid, Signal::TERM).unwrap_or_default();
-        }
-        let gone = wait(&[(self.ended.as_fd(), PollFlags::IN)], Some(Instant::now() + PATIENCE));
-        if !matches!(gone, Ok(Some(_))) {
-            self.child.kill().unwrap_or_default();
+        // With the process that leads to the guest: they are the group. Neither has anything to put in order, and both
+        // have this program's mask of signals, by which they would not hear a milder one. The master is not reaped yet,
+        // so its number is nobody else's.
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+            && let Err(cause) = kill_process_group(pid, Signal::KILL)
+        {
+            log::warn!("ssh cannot be ended: {cause}");
         }
         if let Err(cause) = self.child.wait() {
             log::warn!("ssh cannot be waited for: {cause}");

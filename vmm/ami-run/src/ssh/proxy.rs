@@ -100,6 +100,14 @@ fn carry(stream: &UnixStream, heard: &[u8]) -> io::Result<()> {
             log::debug!("no more input for the guest: {cause}");
         }
     })?;
+    // A guest that hangs keeps nobody who is not heard any more.
+    let (caller, gone) = (output.try_clone()?, stream.try_clone()?);
+    std::thread::Builder::new().name("ssh-caller".to_owned()).spawn(move || {
+        let left = wait(&[(caller.as_fd(), PollFlags::empty())], None);
+        if let Err(cause) = left.and_then(|_| gone.shutdown(Shutdown::Both)) {
+            log::debug!("the connection has ended already: {cause}");
+        }
+    })?;
     match pass(stream, &output) {
         // Either side may end it any time.
         Err(cause) if !matches!(cause.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
