@@ -109,7 +109,7 @@ mod tests {
         let read = Command::new("ssh-keygen").arg("-y").arg("-f").arg(&path).output();
         match read {
             Ok(read) => {
-                assert_eq!(String::from_utf8_lossy(&read.stdout).trim_end(), pair.public, "{read:?}")
+                assert_eq!(String::from_utf8_lossy(&read.stdout).trim_end(), pair.public, "{read:?}");
             }
             Err(cause) => eprintln!("skipped: ssh-keygen reads the key: {cause}"),
         }

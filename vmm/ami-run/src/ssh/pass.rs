@@ -46,17 +46,22 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
     use std::sync::mpsc::channel;
+    use std::thread::JoinHandle;
     use std::time::Duration;
 
     const BOUND: Duration = Duration::from_secs(60);
+
+    fn thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        std::thread::Builder::new().name("passes".to_owned()).spawn(work).unwrap()
+    }
 
     #[test]
     fn a_pipe_s_reader_gets_what_there_is_while_the_socket_says_nothing() {
         let (mut guest, ours) = UnixStream::pair().unwrap();
         let (mut reader, writer) = io::pipe().unwrap();
         let (heard, hears) = channel();
-        std::thread::spawn(move || pass(&ours, &writer));
-        std::thread::spawn(move || {
+        thread(move || pass(&ours, &writer));
+        thread(move || {
             let mut byte = [0];
             while reader.read(&mut byte).unwrap() > 0 {
                 heard.send(byte[0]).unwrap();
@@ -76,10 +81,10 @@ mod tests {
         let (to, mut far) = UnixStream::pair().unwrap();
         from.set_nonblocking(true).unwrap();
         to.set_nonblocking(true).unwrap();
-        let passed = std::thread::spawn(move || pass(&from, &to));
+        let passed = thread(move || pass(&from, &to));
         let said = vec![b'x'; 1 << 20];
         let sent = said.clone();
-        let says = std::thread::spawn(move || near.write_all(&sent));
+        let says = thread(move || near.write_all(&sent));
         let mut heard = Vec::new();
         far.read_to_end(&mut heard).unwrap();
         assert!(heard == said);
