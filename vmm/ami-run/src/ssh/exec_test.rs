@@ -158,8 +158,18 @@ fn a_key_that_comes_late_is_waited_for() {
 }
 
 #[test]
+fn a_server_that_was_given_another_host_key_is_the_guest_s_still() {
+    let Some(server) = Server::new() else { return };
+    let other = format!("{} {}\n", server.login().id, server.key.public);
+    std::fs::write(server.path("known_hosts"), other).unwrap();
+    assert_eq!(server.run("exit 3").0.unwrap(), 3);
+}
+
+#[test]
 fn whoever_waits_no_more_ends_it() {
     let Some(server) = Server::new() else { return };
+    // As in a session: what is started here has its mask, too.
+    let signals = crate::session::Signals::block().unwrap();
     let exec = server.start(&format!("{SERVER}; echo $server; {WHILE_IT_RUNS}"));
     let said = || std::fs::read_to_string(server.path("output")).unwrap();
     until("it runs", || said().ends_with('\n'));
@@ -167,4 +177,5 @@ fn whoever_waits_no_more_ends_it() {
     assert!(process.exists() && exec.outcome().is_none());
     drop(exec);
     until("its server ends", || !process.exists());
+    drop(signals);
 }
