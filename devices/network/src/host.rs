@@ -4,8 +4,9 @@ use crate::epoll::{Epoll, Token};
 use crate::subnet::Guest;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::process::{Resource, getrlimit};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// Where a packet to this address goes; none: nowhere. The host's loopback is its router's address, if it is anywhere.
 pub(crate) fn beyond(guest: &Guest, address: Ipv4Addr, host_loopback: bool) -> Option<Ipv4Addr> {
@@ -39,7 +40,18 @@ pub(crate) fn connect(
 
 fn open(kind: SocketType, to: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    rustix::net::socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
+    let fd = rustix::net::socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+    if is_scarce(&fd) { Err(Errno::MFILE) } else { Ok(fd) }
+}
+
+/// Whether a new descriptor is one of the last that this process may have, of which the guest gets none: its disks, its
+/// record and whoever controls it need some.
+pub(crate) fn is_scarce(fd: &OwnedFd) -> bool {
+    const LEFT: u64 = 64;
+    // A new one is the lowest that is free.
+    let number = u64::try_from(fd.as_raw_fd()).unwrap_or(0);
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.is_some_and(|limit| number >= limit.saturating_sub(LEFT.min(limit / 4)))
 }
 
 /// Puts a connection into the set. The guest's TCP has decided already what is worth a packet.

@@ -7,6 +7,7 @@ use crate::play::{ADDRESS, Client, Play, RESOLVER, ROUTER, config};
 use crate::tcp::{MAX_FLOWS, MAX_KEPT};
 use crate::user_test::shouting;
 use crate::{Offload, Resolvers, Takes};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -69,6 +70,33 @@ fn opened_and_closed(count: usize) {
 #[test]
 fn ten_thousand_connections_leave_nothing() {
     in_a_namespace("robust_test::ten_thousand_connections_leave_nothing", || opened_and_closed(10_000));
+}
+
+#[test]
+fn a_guest_leaves_descriptors_to_the_rest_of_the_process() {
+    in_a_namespace("robust_test::a_guest_leaves_descriptors_to_the_rest_of_the_process", || {
+        run("ip link set lo up").unwrap();
+        let few = Rlimit { current: Some(256), maximum: Some(256) };
+        setrlimit(Resource::Nofile, few).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = SocketAddrV4::new(ROUTER, listener.local_addr().unwrap().port());
+        let far = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let all_to = SocketAddrV4::new(ROUTER, far.local_addr().unwrap().port());
+        let mut play = Play::new(config());
+        let left = || (0..32).map(|_| std::fs::File::open("/dev/null")).collect::<Result<Vec<_>, _>>();
+        for port in 1..400 {
+            play.datagram(port, all_to, b"x");
+        }
+        assert!(left().is_ok() && play.link.flows() > 100, "{} flows", play.link.flows());
+        // One that is idle makes room for a new one of either kind.
+        let mut clients: Vec<Client> = (1000..1300).map(|port| Client::new(port, to)).collect();
+        for client in &mut clients {
+            play.until(&mut [client], |_, clients| clients[0].connected || clients[0].reset);
+            assert!(client.connected, "{client:?}");
+            drop(listener.accept().unwrap());
+        }
+        assert!(left().is_ok() && play.link.flows() > 100, "{} flows", play.link.flows());
+    });
 }
 
 #[test]

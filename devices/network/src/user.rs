@@ -86,6 +86,8 @@ pub struct UserLink {
     dials: Dials,
     tcp: tcp::Flows,
     udp: udp::Flows,
+    /// Whose turn it is to be received.
+    tcp_first: bool,
     /// When the router says unasked that it is there, to a guest that has spoken IPv6.
     advertises: Option<Instant>,
     /// Memory that nobody reads; it is taken from the host as far as it is written.
@@ -135,6 +137,7 @@ impl UserLink {
             dials,
             tcp: tcp::Flows::default(),
             udp,
+            tcp_first: false,
             advertises: None,
             scratch: vec![0; tcp::MAX_UNDER_WAY],
         })
@@ -185,18 +188,29 @@ impl UserLink {
                 return;
             };
             let guest_port = listener.guest;
-            match rustix::net::acceptfrom_with(&listener.fd, host::accepted_flags()) {
+            let accepted = rustix::net::acceptfrom_with(&listener.fd, host::accepted_flags());
+            match accepted {
                 Ok((fd, peer)) => {
+                    if host::is_scarce(&fd) {
+                        self.make_room();
+                    }
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
                     if peer.and_then(|peer| self.accepted(guest_port, fd, peer, now)).is_none() {
                         log::debug!("a connection to the guest's port {guest_port} cannot be kept");
                     }
                 }
                 Err(Errno::CONNABORTED) => {}
-                Err(cause) if host::is_too_many(cause) && self.tcp.len() > 0 => self.tcp.make_room(),
+                Err(cause) if host::is_too_many(cause) && self.tcp.len().max(self.udp.len()) > 0 => {
+                    self.make_room();
+                }
                 Err(_) => listener.ready = false,
             }
         }
+    }
+
+    /// Ends the flow that has been idle for longest, of the kind of which there are more.
+    fn make_room(&mut self) {
+        if self.udp.len() > self.tcp.len() { self.udp.make_room() } else { self.tcp.make_room() }
     }
 
     fn accepted(&mut self, guest_port: u16, fd: OwnedFd, peer: SocketAddr, now: Now) -> Option<()> {
@@ -293,15 +307,15 @@ impl UserLink {
             return self.tcp.answer(key, syn, &pen, |_| Some(Far::service(session)));
         }
         let to = self.destination(&key)?;
-        let pen = Pen { guest: &self.guest, takes: self.takes, scratch: &mut [], now: now.instant };
         for _ in 0..2 {
+            let pen = Pen { guest: &self.guest, takes: self.takes, scratch: &mut [], now: now.instant };
             let (epoll, mut failed) = (&self.epoll, None);
             let begun = self.tcp.answer(key, syn, &pen, |token| {
                 let fd = host::connect(epoll, SocketType::STREAM, to, token);
                 fd.map_err(|cause| failed = Some(cause)).ok().map(Far::host)
             });
             match failed {
-                Some(cause) if host::is_too_many(cause) => self.tcp.make_room(),
+                Some(cause) if host::is_too_many(cause) => self.make_room(),
                 _ => return begun,
             }
         }
@@ -390,7 +404,7 @@ impl UserLink {
                 host::connect(epoll, SocketType::DGRAM, to, token).map_err(|cause| failed = Some(cause)).ok()
             });
             match failed {
-                Some(cause) if host::is_too_many(cause) => self.tcp.make_room(),
+                Some(cause) if host::is_too_many(cause) => self.make_room(),
                 _ => break,
             }
         }
@@ -413,6 +427,12 @@ impl UserLink {
 
     fn answer(&self, key: &Key, payload: &[u8]) -> Vec<u8> {
         key.route(self.guest.macs(), TTL).datagram((key.port, key.guest_port), payload)
+    }
+
+    fn speak_tcp(&mut self, frame: &mut Frame, now: Now) -> Option<(usize, Offload)> {
+        let scratch = &mut self.scratch;
+        let pen = &mut Pen { guest: &self.guest, takes: self.takes, scratch, now: now.instant };
+        self.tcp.speak(frame, pen)
     }
 
     fn reply(&mut self, frame: Option<Vec<u8>>) {
@@ -462,15 +482,19 @@ impl Link for UserLink {
                 space.copy_from_slice(&reply);
                 return Some((reply.len(), Offload::default()));
             }
+            // Neither kind keeps the other waiting, however much there is of it.
+            self.tcp_first = !self.tcp_first;
+            if self.tcp_first
+                && let Some(said) = self.speak_tcp(frame, now)
+            {
+                return Some(said);
+            }
             match self.udp.speak(&self.guest, frame, now.instant) {
                 Some(Ok(len)) => return Some((len, Offload::default())),
                 Some(Err(refused)) => self.refused(refused, &[]),
-                None => break,
+                None => return self.speak_tcp(frame, now),
             }
         }
-        let mut pen =
-            Pen { guest: &self.guest, takes: self.takes, scratch: &mut self.scratch, now: now.instant };
-        self.tcp.speak(frame, &mut pen)
     }
 
     fn poll(&mut self, now: Now) -> bool {
