@@ -80,7 +80,8 @@ impl Epoll {
 
     /// Each change of the socket is told once; it leaves the set when it is closed.
     pub(crate) fn add(&self, socket: impl AsFd, token: Token) -> io::Result<()> {
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let told = EventFlags::IN | EventFlags::PRI | EventFlags::OUT | EventFlags::RDHUP;
+        let flags = told | EventFlags::ET;
         epoll::add(&self.0, socket, EventData::new_u64(token.pack()), flags)
     }
 

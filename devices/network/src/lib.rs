@@ -49,6 +49,8 @@ mod tap;
 #[cfg(test)]
 mod tap_test;
 mod tcp;
+#[cfg(test)]
+mod tcp_test;
 mod udp;
 mod user;
 #[cfg(test)]

@@ -13,11 +13,11 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::thread::JoinHandle;
 
-fn on_host(port: u16) -> SocketAddrV4 {
+pub(crate) fn on_host(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(ROUTER, port)
 }
 
-fn listener() -> (TcpListener, u16) {
+pub(crate) fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
@@ -339,7 +339,7 @@ fn connections_beyond_the_bound_end_the_idle_and_begin_with_those_that_never_cam
     play.until(&mut [&mut client], |_, clients| clients[0].received == b"AB");
 }
 
-fn forwarded(protocol: Protocol, guest: u16) -> (Play, SocketAddr) {
+pub(crate) fn forwarded(protocol: Protocol, guest: u16) -> (Play, SocketAddr) {
     // A port that was free a moment ago; another program may take it meanwhile.
     loop {
         let host = match protocol {

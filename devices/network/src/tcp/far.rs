@@ -30,6 +30,8 @@ pub(crate) struct Socket {
     writable: bool,
     /// The peer says no more than what is in the queue.
     ended: bool,
+    /// Some of what the peer says is urgent: a look that began before it ends there, though there is more.
+    urgent: bool,
     broken: bool,
 }
 
@@ -48,7 +50,8 @@ pub(crate) struct Broken;
 
 impl Far {
     pub(crate) fn host(fd: OwnedFd) -> Far {
-        Far::Host(Socket { fd, readable: false, writable: false, ended: false, broken: false })
+        let (readable, writable, ended, urgent, broken) = Default::default();
+        Far::Host(Socket { fd, readable, writable, ended, urgent, broken })
     }
 
     pub(crate) fn service(session: Session) -> Far {
@@ -60,6 +63,7 @@ impl Far {
         if let Far::Host(socket) = self {
             let over = EventFlags::HUP | EventFlags::ERR;
             socket.broken |= flags.contains(EventFlags::ERR);
+            socket.urgent |= flags.contains(EventFlags::PRI);
             socket.ended |= flags.intersects(EventFlags::RDHUP | over);
             socket.readable |= flags.intersects(EventFlags::IN | EventFlags::RDHUP | over);
             socket.writable |= flags.intersects(EventFlags::OUT | over);
@@ -193,12 +197,12 @@ impl Socket {
         match got.map(|got| got.bytes.saturating_sub(skip)) {
             Ok(0) => {
                 // An empty queue says that it has ended; one that is not says it by epoll alone.
-                self.readable = false;
-                if self.ended || skip == 0 { Found::End } else { Found::Nothing }
+                self.readable = self.urgent && skip > 0;
+                if skip == 0 || (self.ended && !self.urgent) { Found::End } else { Found::Nothing }
             }
             Ok(count) => {
                 // Whatever comes now is told of anew.
-                self.readable = count == room || self.ended;
+                self.readable = count == room || self.ended || self.urgent;
                 Found::Bytes(count)
             }
             Err(Errno::AGAIN) => {

@@ -237,8 +237,12 @@ impl Flow {
         Ok(())
     }
 
-    /// Takes a segment of the guest's; `room` is what all flows together may still keep.
-    pub(crate) fn hear(&mut self, segment: &Segment<'_>, pen: &mut Pen<'_>, room: usize) {
+    /// Takes a segment of the guest's; `room` is what all flows together may still keep. False: it is of a connection
+    /// that was here before.
+    pub(crate) fn hear(&mut self, segment: &Segment<'_>, pen: &mut Pen<'_>, room: usize) -> bool {
+        if self.is_stranger(segment) {
+            return false;
+        }
         self.touched = pen.now;
         match self.state {
             State::Connecting if segment.has(RST) => self.vanish(),
@@ -246,6 +250,19 @@ impl Flow {
             State::Open => self.converse(segment, pen, room),
             State::Connecting | State::Breaking | State::Over => {}
         }
+        true
+    }
+
+    /// Whether the guest answers to what was never said: it still waits at the end of another connection, and is to
+    /// forget it (RFC 9293, 3.10.7.3). Then it hears the first word that is said again.
+    fn is_stranger(&self, segment: &Segment<'_>) -> bool {
+        let called = self.state == State::Greeting { first: true };
+        called && segment.has(ACK) && !self.is_answer(segment)
+    }
+
+    /// Whether the guest answers our SYN.
+    fn is_answer(&self, segment: &Segment<'_>) -> bool {
+        segment.has(ACK) && segment.acknowledged == self.end && self.end != self.oldest
     }
 
     /// The guest knows already that it is over.
@@ -255,7 +272,7 @@ impl Flow {
     }
 
     fn greeted(&mut self, first: bool, segment: &Segment<'_>, pen: &mut Pen<'_>, room: usize) {
-        let answers = segment.has(ACK) && segment.acknowledged == self.end && self.end != self.oldest;
+        let answers = self.is_answer(segment);
         if segment.has(RST) {
             if answers || (!first && segment.sequence == self.expected) {
                 self.vanish();
@@ -311,6 +328,7 @@ impl Flow {
         let window = u32::from(segment.window) << self.peer.shift;
         let repeats =
             news == 0 && segment.len() == 0 && window == self.peer.window && self.end != self.oldest;
+        let opens = self.peer.window == 0 && window > 0;
         self.peer.window = window;
         if news > 0 {
             let of_data = match self.fin {
@@ -331,6 +349,10 @@ impl Flow {
             if self.drain().is_err() {
                 self.abort();
             }
+        } else if opens {
+            // A guest without a place has dropped what it was asked with (RFC 9293, 3.8.6.1).
+            (self.probe, self.retries, self.deadline) = (false, 0, None);
+            self.again();
         } else if repeats {
             self.repeated = self.repeated.saturating_add(1);
             if self.repeated >= 3 && self.recovering.is_none() {

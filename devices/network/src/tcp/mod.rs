@@ -62,12 +62,13 @@ impl Flows {
         self.by_key.contains_key(key)
     }
 
-    /// Gives a segment to its connection. False: there is none.
+    /// Gives a segment to its connection. False: there is none that it belongs to.
     pub(crate) fn hear(&mut self, key: &Key, segment: &Segment<'_>, pen: &mut Pen<'_>) -> bool {
         let Some(&index) = self.by_key.get(key) else { return false };
         let room = MAX_KEPT.saturating_sub(self.kept);
-        self.with(index, |flow| flow.hear(segment, pen, room));
-        true
+        let mut is_its = false;
+        self.with(index, |flow| is_its = flow.hear(segment, pen, room));
+        is_its
     }
 
     /// The guest connects to what `far` makes, which is given its token. None: it cannot be reached.
