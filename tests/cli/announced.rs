@@ -2,7 +2,7 @@
 
 use crate::guest::Guest;
 use crate::life::Life;
-use crate::run::has_kvm;
+use crate::run::{has_kvm, run};
 use serde_json::{Value, json};
 
 fn refused(life: &Life, line: &str, code: i32, says: &str) {
@@ -61,7 +61,14 @@ fn what_an_instance_is_given_stands_in_its_record_without_its_credentials() {
     assert_eq!(record["Placement"]["AvailabilityZone"], "eu-west-3a");
     assert_eq!(record["KeyName"], "mine");
     assert_eq!(record["AmiRun"]["PublicKey"], "ssh-ed25519 AAAAC3Nz mine");
-    assert_eq!(record["AmiRun"]["UserData"], "I2Nsb3VkLWNvbmZpZwo=");
+    // EC2 does not tell it here either.
+    assert_eq!(record["AmiRun"].get("UserData"), None);
+    let kept = || {
+        let path = life.state_folder().join("instances").join(&id).join("instance.json");
+        let kept: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        kept["AmiRun"]["UserData"].clone()
+    };
+    assert_eq!(kept(), "I2Nsb3VkLWNvbmZpZwo=");
     let tags = json!([{"Key": "Name", "Value": "web"}, {"Key": "team", "Value": "a=b"}]);
     assert_eq!(record["Tags"], tags);
     let source = record["AmiRun"]["IamCredentials"].as_str().unwrap();
@@ -78,14 +85,53 @@ fn what_an_instance_is_given_stands_in_its_record_without_its_credentials() {
     assert_eq!(life.state(&id), "running");
     life.done("event web spot-stop --in 0");
     life.until(&id, "stopped");
+    let reason = || life.instance(&id).unwrap()["StateReason"]["Code"].clone();
+    assert_eq!(reason(), "Server.SpotInstanceShutdown");
     // What it was given is in its record; where its credentials come from is looked at again.
     std::fs::remove_file(life.place.inputs().join("data")).unwrap();
     let started = life.ended(&["start", "--force", "web"]);
     assert_eq!(started.code, Some(0), "{}", started.err);
     assert!(started.err.contains("/keys, to the guest"), "{}", started.err);
-    assert_eq!(life.instance(&id).unwrap()["AmiRun"]["UserData"], "I2Nsb3VkLWNvbmZpZwo=");
+    assert_eq!(kept(), "I2Nsb3VkLWNvbmZpZwo=");
     life.done("event web spot-terminate --in 0");
     life.until(&id, "terminated");
+    assert_eq!(reason(), "Server.SpotInstanceTermination");
+}
+
+#[test]
+fn nothing_is_announced_to_an_instance_without_a_network() {
+    if !has_kvm() {
+        return;
+    }
+    let life = Life::new();
+    life.launch("web", Guest::default().wait_for_button("up"), &["--net", "none"]);
+    refused(&life, "event web spot-stop", 1, "(UnsupportedOperation)");
+    assert!(life.done("metadata-options web --http-tokens required").contains("HttpTokens required"));
+    life.done("terminate web");
+}
+
+#[test]
+fn a_detached_instance_has_the_profile_that_was_meant_where_it_was_launched() {
+    if !has_kvm() {
+        return;
+    }
+    let life = Life::new();
+    life.place.write("profiles", "[ci]\naws_access_key_id = ASIA1\naws_secret_access_key = s\n");
+    life.place.write("guest", Guest::default().wait_for_button("up").elf());
+    let with_profiles = |words: &str| {
+        let mut command = life.place.command(&words.split(' ').collect::<Vec<_>>());
+        command.env("AWS_SHARED_CREDENTIALS_FILE", "profiles");
+        run(command)
+    };
+    let launched = with_profiles(
+        "disk.raw --kernel guest --force --cpus 1 --memory 64 -d --name web --iam-credentials profile:ci",
+    );
+    assert_eq!(launched.code, Some(0), "{}", launched.err);
+    life.done("stop --force web");
+    refused(&life, "start --force web", 1, "was launched with --iam-credentials profile:ci");
+    let started = with_profiles("start --force web");
+    assert_eq!(started.code, Some(0), "{}", started.err);
+    life.done("terminate web");
 }
 
 #[test]
@@ -96,12 +142,14 @@ fn a_launch_is_refused_what_ec2_would_refuse_and_makes_nothing() {
     for (options, code, says) in [
         ("--user-data big", 1, "User data is limited to 16384 bytes"),
         ("--user-data nowhere", 2, "--user-data: cannot read nowhere"),
+        ("--user-data #!/bin/sh", 2, "it looks like user data itself"),
         ("--ssh-key bad", 2, "--ssh-key bad: it holds no public key"),
         ("--tag aws:x=y", 1, "Tag keys starting with 'aws:'"),
         ("--name a --tag Name=b", 1, "Duplicate tag key 'Name'"),
         ("--metadata-options HttpPutResponseHopLimit=0", 2, "Value (0) for parameter"),
         ("--metadata-options HttpPutResponseHopLimit=65", 2, "Value (65) for parameter"),
         ("--iam-credentials file:bad", 2, "bad holds no credentials: AccessKeyId is missing"),
+        ("--iam-credentials file:/dev/null", 2, "give a regular file"),
         ("--iam-credentials vault:x", 2, "it is none of file:PATH, env and profile:NAME"),
         ("--region mars", 2, "give a Region such as"),
     ] {

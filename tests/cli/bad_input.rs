@@ -3,6 +3,8 @@
 use crate::guest::Guest;
 use crate::run::{Ended, Place, has_kvm, run, skip};
 use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -27,6 +29,14 @@ const CASES: &[Case] = &[
     (&["-p", "2222:22", "-p", "2222:23", "d.raw"], &[], 2, &["127.0.0.1:2222 is given twice"]),
     (&["-p", "2222:22", "--net", "none", "d.raw"], &[], 2, &["-p is for --net user"]),
     (&["-d", "--count", "2", "-p", "2222:22", "d.raw"], &[], 2, &["cannot share one port"]),
+    (
+        &["-d", "--count", "2", "--net", "tap=t", "d.raw"],
+        &[],
+        2,
+        &["cannot share one interface (--net tap=t)"],
+    ),
+    (&["--exec", "true", "--net", "none", "d.raw"], &[], 122, &["--net none: SSH does not reach a guest"]),
+    (&["--wait-for", "ssh", "--net", "none", "d.raw"], &[], 2, &["--net none: SSH does not reach a guest"]),
     (&["--wait-for", "console:(", "d.raw"], &[], 2, &["unclosed group"]),
     (&["--snapshot", "vol-1=x", "d.raw"], &[], 2, &["`vol-1` is not a snapshot id"]),
     (&["--escape", "enter", "d.raw"], &[], 2, &["such as ctrl-t"]),
@@ -374,6 +384,49 @@ fn a_computer_without_kvm_is_told_what_to_do() {
             3,
             &["cannot open /dev/kvm", "No such file", "\nhint: ", "\n`ami-run doctor`"],
         ),
+    }
+}
+
+#[test]
+fn ports_and_interfaces_that_cannot_be_had_are_told() {
+    if !has_kvm() {
+        return;
+    }
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let forward = format!("{port}:22");
+    let refused = |network: &[&str], fragments: &[&str]| {
+        let ended = run(place.guest(Guest::default().power_off(), network));
+        check(&ended, &network.join(" "), 3, fragments);
+    };
+    refused(&["-p", &forward], &[&format!("another program has 127.0.0.1:{port}; give another port")]);
+    refused(&["--net", "tap=ami-run-none"], &["there is no network interface ami-run-none", "ip tuntap add"]);
+    let left = place.leftovers(&["guest"]);
+    assert!(left.is_empty(), "{left:?}");
+    match TcpListener::bind("127.0.0.1:1") {
+        Err(cause) if cause.kind() == ErrorKind::PermissionDenied => {
+            refused(&["-p", "1:22"], &["only root may have ports below", "give one above 1023"]);
+        }
+        _ => skip("this user may have ports below 1024"),
+    }
+}
+
+#[test]
+fn a_computer_that_knows_no_name_server_is_told() {
+    let place = Place::new();
+    place.write("d.raw", SECTOR);
+    let mut command = Command::new("unshare");
+    place.prepare(&mut command);
+    let hide = r#"mount --bind /dev/null /etc/resolv.conf && exec "$0" "$@""#;
+    let launch = ["d.raw", "--dry-run"];
+    command.args(["--mount", "sh", "-c", hide, env!("CARGO_BIN_EXE_ami-run")]).args(launch);
+    match run(command) {
+        ended if ended.err.contains("unshare") || ended.err.contains("mount") => skip(&ended.err),
+        ended => {
+            assert_eq!(ended.code, Some(0), "{}", ended.err);
+            assert!(ended.out.contains("/etc/resolv.conf names no server"), "{}", ended.out);
+        }
     }
 }
 

@@ -58,6 +58,19 @@ fn is_forbidden(ended: &Ended) -> bool {
 }
 
 #[test]
+fn credentials_that_are_lent_from_the_environment_are_not_in_the_command_s() {
+    let place = Place::new();
+    let mut command =
+        metadata(&place, &["--iam-credentials", "env", "--", "sh", "-c", "echo ${AWS_ACCESS_KEY_ID-none}"]);
+    command.env("AWS_ACCESS_KEY_ID", "AKIA1").env("AWS_SECRET_ACCESS_KEY", "s");
+    let ended = run(command);
+    if !is_forbidden(&ended) {
+        assert_eq!((ended.code, ended.out.as_str()), (Some(0), "none\n"), "{}", ended.err);
+        assert!(ended.err.contains("the credentials of the environment, to sh"), "{}", ended.err);
+    }
+}
+
+#[test]
 #[ignore = "the others have it played in a namespace"]
 fn a_command() {
     let Ok(part) = std::env::var(PART) else { return };

@@ -51,7 +51,7 @@ mod volumes;
 pub use catalog::Catalog;
 pub use error::CatalogError;
 pub use held::{Held, Terminated};
-pub use metadata::{changed_metadata, is_metadata_tag};
+pub use metadata::{changed_metadata, check_metadata_tag};
 pub use modify::Change;
 pub use new::{DEFAULT_ZONE, NewInstance, NewVolume};
 pub use record::{

@@ -9,11 +9,16 @@ use ami_run_image::MetadataChange;
 /// What tags' keys are made of, besides letters and digits, when they are names in a tree.
 const IN_KEYS: &str = "-_+=,.@:";
 
-/// Whether a tag of this key can stand among the metadata.
-#[must_use]
-pub fn is_metadata_tag(key: &str) -> bool {
+/// Refuses a tag that cannot stand among the metadata, in EC2's words.
+pub fn check_metadata_tag(key: &str) -> Result<(), String> {
     let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || IN_KEYS.contains(c));
-    plain && ![".", "..", "_index"].contains(&key)
+    if plain && ![".", "..", "_index"].contains(&key) {
+        return Ok(());
+    }
+    Err(format!(
+        "'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and must not be \
+         a reserved name ('.', '..', '_index')"
+    ))
 }
 
 /// What an instance's options are after this change.
@@ -30,11 +35,10 @@ pub fn changed_metadata(
         refusal.hint.into_iter().fold(failure, CatalogError::hint)
     })?;
     let keys = record.tags.iter().filter_map(|tag| tag.key.as_deref());
-    if options.instance_metadata_tags == "enabled"
-        && let Some(odd) = keys.into_iter().find(|key| !is_metadata_tag(key))
-    {
-        let message = format!("'{odd}' is not a valid tag key among an instance's metadata");
-        return Err(CatalogError::refused("InvalidParameterValue", message));
+    if options.instance_metadata_tags == "enabled" {
+        keys.into_iter()
+            .try_for_each(check_metadata_tag)
+            .map_err(|message| CatalogError::refused("InvalidParameterValue", message))?;
     }
     Ok(options.into())
 }

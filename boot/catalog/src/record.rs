@@ -76,6 +76,13 @@ pub struct InstanceRecord {
 }
 
 impl InstanceRecord {
+    /// As it may be shown: EC2 does not tell user data among an instance's members, since people keep secrets there.
+    #[must_use]
+    pub fn without_user_data(mut self) -> InstanceRecord {
+        self.own.user_data = None;
+        self
+    }
+
     /// The value of its tag Name.
     #[must_use]
     pub fn name(&self) -> Option<&str> {

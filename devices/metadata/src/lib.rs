@@ -40,3 +40,4 @@ pub use facts::{
 pub use options::MetadataOptions;
 pub use service::{Now, Service};
 pub use signer::{Signatures, Signer, SignerError};
+pub use tree::partition;

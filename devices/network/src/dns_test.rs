@@ -82,6 +82,7 @@ fn resolv_conf_is_read_again_when_it_changes() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut directory = Directory::new(Resolvers::File(file.path().to_owned()));
     assert_eq!(directory.server(), None);
+    assert!(Resolvers::File(file.path().to_owned()).are_none());
     std::fs::write(
         file.path(),
         "# nameserver 9.9.9.9\nsearch x\nnameserver 127.0.0.53\n nameserver fe80::1%eth0\nnameserver\t::1 trust-ad\n",
@@ -91,6 +92,7 @@ fn resolv_conf_is_read_again_when_it_changes() {
     std::fs::File::options().write(true).open(file.path()).unwrap().set_modified(changed).unwrap();
     let [first, second] = ["127.0.0.53:53", "[::1]:53"].map(|text| text.parse::<SocketAddr>().unwrap());
     assert_eq!(directory.server(), Some(first));
+    assert!(!Resolvers::File(file.path().to_owned()).are_none());
     directory.silent(first);
     assert_eq!(directory.server(), Some(second), "whoever is silent is passed over");
     directory.silent(first);

@@ -200,7 +200,8 @@ fn detached(args: &Launch, plan: &mut Plan) -> Result<Code, Failure> {
     if !args.wait_for.is_empty() {
         started.into_iter().try_for_each(Started::all_seen)?;
     }
-    let records = ids.iter().map(|id| catalog.describe(id).map_err(|cause| catalog_failure(&cause)));
+    let describe = |id| catalog.describe(id).map_err(|cause| catalog_failure(&cause));
+    let records = ids.iter().map(|id| describe(id).map(InstanceRecord::without_user_data));
     let launched = Launched {
         reservation_id: reservation.reservation_id.clone(),
         owner_id: reservation.owner_id.clone(),

@@ -5,6 +5,7 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use crate::metadata;
 use ami_run_catalog::{InstanceRecord, Network};
+use ami_run_image::Warning;
 use ami_run_machine::Network as Card;
 use ami_run_network::{
     Config, Dialer, Forward, Guest, LinkError, Protocol, Resolvers, Service, TapConfig, TapLink, UserLink,
@@ -48,6 +49,17 @@ pub(crate) fn check(args: &Launch) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What the guest will miss.
+pub(crate) fn warning(network: &Network) -> Option<Warning> {
+    let misses = matches!(network, Network::User { .. }) && Resolvers::File(RESOLVERS.into()).are_none();
+    misses.then(|| Warning {
+        code: "NameServer",
+        message: format!(
+            "{RESOLVERS} names no server: the guest finds no names but those of EC2's own network"
+        ),
+    })
 }
 
 fn place(forward: &Forward) -> String {

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::metadata::Inputs;
 use crate::snapshots::{self, Places};
 use crate::source::{self, ASSUMED_SNAPSHOT, Source};
-use crate::{host, inspect, mappings, metadata};
+use crate::{host, inspect, mappings, metadata, network};
 use ami_run_catalog::Start;
 use ami_run_image::{
     Architecture, BootMode, Image, ImageBootMode, LaunchPlan, PlannedVolume, Refusal, Request, Warning,
@@ -60,6 +60,7 @@ pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
     let Named { name, kind, bases, .. } = named;
     let mut plan = Plan { name, launch, start: start(args), inputs, bases, kind, guessed };
     plan.warn_of_less();
+    plan.launch.warnings.extend(network::warning(&args.net));
     Ok(plan)
 }
 

@@ -60,6 +60,8 @@ fn errors_come_with_their_code() {
     assert!(
         matches!(&answer, Err(CatalogError::Refused { code: "IncorrectInstanceState", message, .. }) if message == "no")
     );
+    let value = say("{\"Version\":1,\"Error\":{\"Code\":\"InvalidParameterValue\",\"Message\":\"no\"}}\n");
+    assert!(matches!(ask(value, LONG), Err(CatalogError::Refused { code: "InvalidParameterValue", .. })));
     let other = say("{\"Version\":1,\"Error\":{\"Code\":\"Strange\",\"Message\":\"no\"}}\n");
     assert!(matches!(ask(other, LONG), Err(CatalogError::Refused { code: OTHER_CODE, .. })));
     let newer = say("{\"Version\":9,\"Done\":{}}\n");

@@ -106,7 +106,9 @@ const PARTITIONS: [(&str, &str, &str); 5] = [
     ("", "aws", "amazonaws.com"),
 ];
 
-fn partition(region: &str) -> &'static str {
+/// The partition of a Region: `aws`, `aws-cn` and others.
+#[must_use]
+pub fn partition(region: &str) -> &'static str {
     PARTITIONS.iter().find(|(begin, ..)| region.starts_with(begin)).map_or("", |(_, name, _)| name)
 }
 

@@ -3,6 +3,8 @@
 mod meta_data;
 mod network;
 
+pub use meta_data::partition;
+
 use crate::facts::Facts;
 use crate::options::MetadataOptions;
 use crate::version::{FIRST, LATEST, Version};

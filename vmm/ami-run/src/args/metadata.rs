@@ -32,7 +32,8 @@ Exit codes:
 ///
 /// COMMAND runs on this computer, as this user, with the network of such an instance: there the service answers at
 /// 169.254.169.254, as every client expects, and the rest of the network is this computer's. Nobody else reaches the
-/// service, root is not needed, and COMMAND's exit status is that of ami-run.
+/// service, root is not needed, and COMMAND's exit status is that of ami-run. Credentials that are lent from the
+/// environment (env) are not in COMMAND's own, or it would not ask for them.
 ///
 /// With --listen it listens on this computer only, until SIGINT or SIGTERM ends it, for clients that can be told where
 /// to ask. What the instance would be given at a launch, its ids and its addresses, is made up anew each time.

@@ -2,7 +2,7 @@
 
 use crate::exit::Code;
 use crate::failure::Failure;
-use ami_run_metadata::{Credentials, Now, Role, Service};
+use ami_run_metadata::{Credentials, Now, Role, Service, partition};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,6 +16,9 @@ const HOUR: u64 = 3600;
 /// How long credentials last that do not say it, as EC2's do.
 const LIFETIME: u64 = 6 * HOUR;
 
+/// The source that is the environment, and what it holds.
+const ENVIRONMENT: &str = "env";
+const VARIABLES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 /// Names the file of profiles, in the place of the one in the home folder.
 const PROFILES: &str = "AWS_SHARED_CREDENTIALS_FILE";
 const ROLE: &str = "ami-run";
@@ -33,6 +36,11 @@ pub(crate) fn lasting(given: &str) -> String {
 pub(crate) fn lasting_environment() -> Option<(&'static str, PathBuf)> {
     let path = std::env::var_os(PROFILES).filter(|path| !path.is_empty())?;
     Some((PROFILES, absolute(&path).unwrap_or_else(|_| path.into())))
+}
+
+/// What a command is not to find in its own environment, or it would never ask the service.
+pub(super) fn hidden(given: Option<&str>) -> &'static [&'static str] {
+    if given == Some(ENVIRONMENT) { &VARIABLES } else { &[] }
 }
 
 /// Gives an instance's role its credentials, and new ones when their source has some.
@@ -73,10 +81,11 @@ impl Lender {
     }
 
     /// The instance profile's, in this account.
-    pub(super) fn role(&self, account: &str, now: SystemTime) -> Role {
+    pub(super) fn role(&self, account: &str, region: &str, now: SystemTime) -> Role {
+        let partition = partition(region);
         Role {
             name: ROLE.to_owned(),
-            profile_arn: format!("arn:aws:iam::{account}:instance-profile/{ROLE}"),
+            profile_arn: format!("arn:{partition}:iam::{account}:instance-profile/{ROLE}"),
             profile_id: PROFILE_ID.to_owned(),
             credentials: self.read(now).map_err(|failure| log::warn!("{}", failure.line())).ok(),
             updated: now,
@@ -117,9 +126,8 @@ impl Source {
         if let Some(path) = given.strip_prefix("file:") {
             return Ok(Source::File(PathBuf::from(path)));
         }
-        if given == "env" {
-            let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
-            return fixed("the environment".to_owned(), names.map(text), &names);
+        if given == ENVIRONMENT {
+            return fixed("the environment".to_owned(), VARIABLES.map(text), &VARIABLES);
         }
         let Some(profile) = given.strip_prefix("profile:") else {
             let message = format!("--iam-credentials {given}: it is none of file:PATH, env and profile:NAME");

@@ -53,7 +53,7 @@ pub(crate) fn facts(record: &InstanceRecord, lender: Option<&Lender>, now: Syste
         monitoring: false,
         hibernation: false,
         target_life_cycle_state: None,
-        role: lender.map(|lender| lender.role(&own.reservation.owner_id, now)),
+        role: lender.map(|lender| lender.role(&own.reservation.owner_id, region, now)),
         events: Events::default(),
     }
 }

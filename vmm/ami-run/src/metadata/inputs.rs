@@ -5,7 +5,7 @@ use super::options;
 use crate::args::Given;
 use crate::exit::Code;
 use crate::failure::Failure;
-use ami_run_catalog::is_metadata_tag;
+use ami_run_catalog::check_metadata_tag;
 use ami_run_image::{MetadataOptions, Tag, code};
 use ami_run_metadata::PublicKey;
 use base64::Engine as _;
@@ -133,11 +133,8 @@ fn tags(given: &[(String, String)], in_metadata: bool) -> Result<BTreeMap<String
         if key.chars().count() > 128 || value.chars().count() > 256 {
             return refuse(format!("'{key}': a key has 128 characters at most, and a value 256"));
         }
-        if in_metadata && !is_metadata_tag(key) {
-            return refuse(format!(
-                "'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and \
-                 must not be a reserved name ('.', '..', '_index')"
-            ));
+        if in_metadata && let Err(message) = check_metadata_tag(key) {
+            return refuse(message);
         }
         if tags.insert(key.clone(), value.clone()).is_some() {
             return refuse(format!("Duplicate tag key '{key}' specified."));

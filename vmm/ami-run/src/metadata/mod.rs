@@ -27,7 +27,7 @@ use ami_run_catalog::{CatalogError, Reservation, VolumeOrigin, ids};
 use ami_run_image::{Architecture, LaunchPlan, Request, plan};
 use ami_run_inspect::{Depth, guess};
 use ami_run_metadata::{Now, Service, Signer};
-use credentials::{Lender, lend};
+use credentials::{Lender, hidden, lend};
 use namespace::Station;
 use parking_lot::Mutex;
 use std::ffi::OsString;
@@ -75,7 +75,7 @@ fn serve(args: &Metadata) -> Result<Code, Failure> {
     let service = Service::new(facts, options, secret, Some(signer()?), now);
     match port {
         Some(port) => at_port(port, service, lender.as_ref()),
-        None => in_namespace(service, lender, &args.command),
+        None => in_namespace(service, lender, hidden(args.given.iam_credentials.as_deref()), &args.command),
     }
 }
 
@@ -99,7 +99,12 @@ fn at_port(
 }
 
 /// Until the command ends.
-fn in_namespace(service: Service, lender: Option<Lender>, command: &[OsString]) -> Result<Code, Failure> {
+fn in_namespace(
+    service: Service,
+    lender: Option<Lender>,
+    hidden: &[&str],
+    command: &[OsString],
+) -> Result<Code, Failure> {
     let odd = || Failure::new(Code::Bug, "the instance has no address");
     let station = Station::new(service.facts()).ok_or_else(odd)?;
     let program = command.first().map(|program| program.display().to_string()).unwrap_or_default();
@@ -113,7 +118,7 @@ fn in_namespace(service: Service, lender: Option<Lender>, command: &[OsString]) 
             lend(&mut renewed.lock(), read, now);
         }
     });
-    namespace::run(&station, services, command, || tell(&said))
+    namespace::run(&station, services, (command, hidden), || tell(&said))
 }
 
 /// What is served and lent, to whom, by phases.

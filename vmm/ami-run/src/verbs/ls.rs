@@ -38,7 +38,8 @@ pub(crate) fn ls(args: &Ls) -> Code {
 fn list(catalog: &Catalog, args: &Ls) -> Result<Code, Failure> {
     let instances = catalog.instances().map_err(refused)?;
     if args.output == Output::Json {
-        return Ok(answer::tell(args.output, "", &described(&instances), Code::Success));
+        let shown: Vec<_> = instances.into_iter().map(InstanceRecord::without_user_data).collect();
+        return Ok(answer::tell(args.output, "", &described(&shown), Code::Success));
     }
     if instances.is_empty() {
         ui::note("no instances");

@@ -40,7 +40,11 @@ fn start_one(catalog: &Catalog, id: &str, force: bool) -> Result<Transition, Fai
         let previous_state = *first.get_or_insert(state);
         if let Some(mut held) = held {
             if let Some(source) = &held.record().own.iam_credentials {
-                metadata::tell_lending(source)?;
+                metadata::tell_lending(source).map_err(|failure| {
+                    let hint =
+                        format!("{id} was launched with --iam-credentials {source}: have it here, too");
+                    Failure { code: Code::Refused, ..failure }.hint(hint)
+                })?;
             }
             held.enter(State::Pending, None).map_err(refused)?;
             let options: &[OsString] = if force { &["--force".into()] } else { &[] };

@@ -30,11 +30,11 @@ use std::process::{Child, Command, ExitStatus};
 /// Where names are looked up, here and, with another content, in the namespace.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Runs the command to its end, which is ours. `told`: what is to be said before the command says anything.
+/// Runs the command, without some variables of our environment, to its end, which is ours. `told`: what is to be said before the command says anything.
 pub(super) fn run(
     station: &Station,
     services: Vec<Service>,
-    command: &[OsString],
+    command: (&[OsString], &[&str]),
     told: impl FnOnce(),
 ) -> Result<Code, Failure> {
     let cannot = |cause: &dyn std::error::Error| {
@@ -65,11 +65,18 @@ pub(super) fn run(
     ended.map(code).map_err(|cause| cannot(&cause))
 }
 
-fn spawn(station: &Station, theirs: &OwnedFd, command: &[OsString]) -> io::Result<Child> {
+fn spawn(
+    station: &Station,
+    theirs: &OwnedFd,
+    (command, hidden): (&[OsString], &[&str]),
+) -> io::Result<Child> {
     let station = serde_json::to_string(station)?;
     fcntl_setfd(theirs, FdFlags::empty())?;
     let mut process = Command::new("/proc/self/exe");
     process.arg0("ami-run").arg(args::INSIDE).arg(theirs.as_raw_fd().to_string()).arg(station);
+    for name in hidden {
+        process.env_remove(name);
+    }
     process.arg("--").args(command).spawn()
 }
 
