@@ -203,11 +203,8 @@ impl Station {
 
     fn say(&mut self, connection: &mut Connection, flags: u8, sequence: u32, len: usize) {
         connection.due = false;
-        let options: &[u8] = match (flags & SYN, self.subnet.offloads) {
-            (0, _) => &[],
-            (_, true) => &[2, 4, 0x23, 0x01, 1, 3, 3, SCALE],
-            (_, false) => &[2, 4, 0x05, 0xb4, 1, 3, 3, SCALE],
-        };
+        let [high, low] = self.subnet.segment.to_be_bytes();
+        let options: &[u8] = if flags & SYN == 0 { &[] } else { &[2, 4, high, low, 1, 3, 3, SCALE] };
         let window = if flags & SYN == 0 { WINDOW >> SCALE } else { 0xffff };
         let window = u16::try_from(window).unwrap_or(u16::MAX).to_be_bytes();
         let acknowledged = if flags == SYN { 0 } else { connection.theirs };
@@ -230,7 +227,7 @@ impl Station {
         let frame = [&self.router[..], &MAC, &[8, 0], &ip, &tcp, payload].concat();
         let offload = Offload {
             checksum: self.subnet.offloads.then_some(Checksum { start: 34, offset: 16 }),
-            segment: (len > 8961).then_some(8961),
+            segment: (len > usize::from(self.subnet.segment)).then_some(self.subnet.segment),
         };
         self.wire.send(&frame, offload);
     }
@@ -273,7 +270,10 @@ impl Connection {
 
 fn patient(since: Instant, what: &str) -> io::Result<()> {
     match since.elapsed() > PATIENCE {
-        true => Err(io::Error::other(format!("{what} did not come for {} s", PATIENCE.as_secs()))),
+        true => {
+            let said = format!("{what} did not come for {} s", PATIENCE.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, said))
+        }
         false => Ok(()),
     }
 }

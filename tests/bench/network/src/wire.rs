@@ -9,11 +9,23 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 pub(crate) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const READ: usize = 1 << 20;
+/// Many frames of any length.
+const COME: usize = 1 << 20;
 
 pub(crate) enum Wire {
-    Link { link: Box<UserLink>, frame: Box<Frame> },
-    Socket { stream: UnixStream, come: Vec<u8>, out: Vec<u8> },
+    Link {
+        link: Box<UserLink>,
+        frame: Box<Frame>,
+    },
+    Socket {
+        stream: UnixStream,
+        /// What came and is no whole frame yet is at the front of it.
+        come: Box<[u8]>,
+        filled: usize,
+        out: Vec<u8>,
+        /// No frame may come to the other program in pieces.
+        whole: bool,
+    },
 }
 
 /// Who is who on the network.
@@ -24,6 +36,8 @@ pub(crate) struct Subnet {
     pub(crate) router: Ipv4Addr,
     /// The longest payload that the guest gives at a time.
     pub(crate) longest: usize,
+    /// The longest payload of a segment that the guest takes.
+    pub(crate) segment: u16,
     pub(crate) offloads: bool,
 }
 
@@ -31,6 +45,7 @@ pub(crate) const OURS: Subnet = Subnet {
     guest: Ipv4Addr::new(172, 31, 4, 66),
     router: Ipv4Addr::new(172, 31, 0, 1),
     longest: 62_727,
+    segment: 8961,
     offloads: true,
 };
 
@@ -38,8 +53,12 @@ pub(crate) const SLIRP: Subnet = Subnet {
     guest: Ipv4Addr::new(10, 0, 2, 15),
     router: Ipv4Addr::new(10, 0, 2, 2),
     longest: 1460,
+    segment: 1460,
     offloads: false,
 };
+
+/// Its segments are as long as its MTU allows, 65,520 bytes: what it has in place of offloads.
+pub(crate) const PASST: Subnet = Subnet { longest: 65_480, segment: 65_480, ..SLIRP };
 
 impl Wire {
     pub(crate) fn link() -> io::Result<Wire> {
@@ -61,9 +80,9 @@ impl Wire {
         Ok(Wire::Link { link: Box::new(link), frame })
     }
 
-    pub(crate) fn socket(stream: UnixStream) -> io::Result<Wire> {
+    pub(crate) fn socket(stream: UnixStream, whole: bool) -> io::Result<Wire> {
         stream.set_nonblocking(true)?;
-        Ok(Wire::Socket { stream, come: Vec::new(), out: Vec::new() })
+        Ok(Wire::Socket { stream, come: vec![0; COME].into_boxed_slice(), filled: 0, out: Vec::new(), whole })
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8], offload: Offload) {
@@ -88,26 +107,24 @@ impl Wire {
                 }
                 Ok(any)
             }
-            Wire::Socket { stream, come, out } => {
-                flush(stream, out)?;
-                let before = come.len();
-                come.resize(before + READ, 0);
-                let count = match stream.read(come.get_mut(before..).unwrap_or_default()) {
+            Wire::Socket { stream, come, filled, out, whole } => {
+                flush(stream, out, *whole)?;
+                let count = match stream.read(come.get_mut(*filled..).unwrap_or_default()) {
                     Ok(0) => return Err(io::Error::other("the other program has hung up")),
                     Ok(count) => count,
                     Err(cause) if cause.kind() == ErrorKind::WouldBlock => 0,
                     Err(cause) => return Err(cause),
                 };
-                come.truncate(before + count);
-                let mut rest = come.as_slice();
+                let end = *filled + count;
+                let mut rest = come.get(..end).unwrap_or_default();
                 while let Some((len, more)) = rest.split_first_chunk::<4>() {
                     let len = usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX);
                     let Some((frame, more)) = more.split_at_checked(len) else { break };
                     hear(frame);
                     rest = more;
                 }
-                let taken = come.len() - rest.len();
-                come.drain(..taken);
+                *filled = rest.len();
+                come.copy_within(end - *filled..end, 0);
                 Ok(count > 0)
             }
         }
@@ -118,9 +135,10 @@ impl Wire {
         let most = Timespec { tv_sec: 0, tv_nsec: i64::from(most.subsec_nanos()) };
         match self {
             Wire::Link { link, .. } => poll(&mut [PollFd::new(&**link, PollFlags::IN)], Some(&most))?,
-            Wire::Socket { stream, out, .. } => {
-                flush(stream, out)?;
-                poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&most))?
+            Wire::Socket { stream, out, whole, .. } => {
+                flush(stream, out, *whole)?;
+                let room = if out.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+                poll(&mut [PollFd::new(stream, PollFlags::IN | room)], Some(&most))?
             }
         };
         Ok(())
@@ -128,13 +146,31 @@ impl Wire {
 }
 
 /// Gives the other program what it takes; the rest stays.
-fn flush(stream: &mut UnixStream, out: &mut Vec<u8>) -> io::Result<()> {
-    while !out.is_empty() {
-        match stream.write(out) {
-            Ok(count) => drop(out.drain(..count)),
+fn flush(stream: &mut UnixStream, out: &mut Vec<u8>, whole: bool) -> io::Result<()> {
+    let mut gone = 0;
+    while let Some(rest) = out.get(gone..).filter(|rest| !rest.is_empty()) {
+        let rest = if whole { first_frame(rest) } else { rest };
+        if whole && !has_room(stream)? {
+            break;
+        }
+        match stream.write(rest) {
+            Ok(count) if whole && count < rest.len() => return Err(io::Error::other("a frame was torn")),
+            Ok(count) => gone += count,
             Err(cause) if cause.kind() == ErrorKind::WouldBlock => break,
             Err(cause) => return Err(cause),
         }
     }
+    out.drain(..gone);
     Ok(())
+}
+
+/// With its length before it.
+fn first_frame(out: &[u8]) -> &[u8] {
+    let len = out.first_chunk().map_or(0, |len| u32::from_be_bytes(*len));
+    out.get(..4 + usize::try_from(len).unwrap_or(0)).unwrap_or(out)
+}
+
+/// A Unix socket says so while a quarter of its buffer is in use at most, and the longest frame fits in the rest.
+fn has_room(stream: &UnixStream) -> io::Result<bool> {
+    Ok(poll(&mut [PollFd::new(stream, PollFlags::OUT)], Some(&Timespec::default()))? > 0)
 }
