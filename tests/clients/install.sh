@@ -76,3 +76,17 @@ aws_config_client() {
     fi
     aws_config=$folder/bin/aws-config-client
 }
+
+# By its own lock file.
+afterburn_client() {
+    local version=afterburn@5.11.0
+    tests/lib/need libssl-dev pkg-config >&2 || { why="libssl-dev cannot be installed" && return 1; }
+    if ! kept afterburn "$version" "$(rustc --version)"; then
+        begin_anew "$version: it compiles for minutes"
+        cargo install --quiet --debug --locked "$version" --root "$folder" --target-dir "$cache/compiled-afterburn" >&2 ||
+            { why="it cannot be compiled" && return 1; }
+        rm -rf "$cache/compiled-afterburn"
+        made
+    fi
+    afterburn=$folder/bin/afterburn
+}
