@@ -281,16 +281,3 @@ fn describe(state: &std::sync::Arc<tempfile::TempDir>, id: &str) -> serde_json::
         all["Reservations"].as_array().unwrap().iter().flat_map(|one| one["Instances"].as_array().unwrap());
     instances.into_iter().find(|one| one["InstanceId"] == id).unwrap().clone()
 }
-
-#[test]
-fn on_a_stream_optimized_vmdk_stock_debian_finds_its_root() {
-    let (Some(recipe), Some(formats)) = (guest("AMI_RUN_GUEST_DEBIAN"), guest("AMI_RUN_GUEST_FORMATS"))
-    else {
-        return;
-    };
-    let disk = format!("snap-0123456789abcdef0={}", path(&formats, "disk.vmdk"));
-    let mut launch = Launch::start(&[&path(&recipe, "image.json"), "--snapshot", &disk]);
-    launch.wait_for("Loading initial ramdisk");
-    // The kernel is quiet, so the first that is heard comes from a program on its root.
-    launch.wait_for("Cloud-init v. ");
-}

@@ -1,6 +1,5 @@
 //! Connections in less common places: a guest that pauses, urgent data, a flood of datagrams beside, a port that was
 //! used a moment ago.
-#![expect(clippy::arithmetic_side_effects, reason = "the tests' own numbers")]
 
 use crate::Protocol;
 use crate::link::Link as _;
