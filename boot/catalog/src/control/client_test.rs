@@ -48,8 +48,10 @@ fn a_deep_folder_is_reached_and_the_socket_is_private() {
     stream.write_all(b"{\"Version\":1,\"Done\":true}\nconsole").unwrap();
     assert_eq!(connection.ask(Action::Console).unwrap(), Outcome::Done(true));
     let mut rest = [0; 7];
-    connection.into_stream().read_exact(&mut rest).unwrap();
+    let mut stream = connection.into_stream();
+    stream.read_exact(&mut rest).unwrap();
     assert_eq!((&rest, before > 0), (b"console", true));
+    assert_eq!(stream.write_timeout().unwrap(), None, "who reads slowly loses nothing of what comes then");
 }
 
 #[test]
