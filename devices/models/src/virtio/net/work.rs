@@ -58,6 +58,8 @@ impl Card {
         if !std::mem::replace(&mut self.begun, true) {
             link.begin(self.takes);
         }
+        // A bell that rings without end keeps the deadline from being seen asleep.
+        self.due |= self.deadline.is_some_and(|at| at <= now.instant);
         let mut more = self.due && link.poll(now);
         if let Some(transmitter) = &mut self.transmitter {
             more |= transmitter.serve(link, now)?;
@@ -109,5 +111,27 @@ impl Work for Card {
             Err(Errno::INTR) => Ok(false),
             Err(cause) => Err(cause.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rig::{MAC, Rig};
+    use super::*;
+
+    #[test]
+    fn a_guest_that_rings_without_end_does_not_stop_the_link_s_clock() {
+        let (_rig, script) = Rig::scripted();
+        let link = Arc::clone(&script);
+        let mut card = Card::new(&Net::new(MAC, link).unwrap(), None, None, 0);
+        assert!(!card.serve(true));
+        let (polls, bell) = (script.lock().polls, Bell::new().unwrap());
+        script.lock().deadline = Some(Instant::now());
+        for _ in 0..2 {
+            bell.ring();
+            assert!(card.wait(&bell).unwrap() && !card.serve(true));
+        }
+        let script = script.lock();
+        assert_eq!((script.polls, script.deadline), (polls + 1, None));
     }
 }
