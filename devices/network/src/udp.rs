@@ -153,7 +153,11 @@ impl Flows {
     pub(crate) fn send(&mut self, key: &Key, payload: &[u8], now: Instant) -> Option<Refused> {
         let index = *self.by_key.get(key)?;
         let flow = self.entries.get_mut(index)?;
-        flow.touched = now;
+        // A resolver's silence counts from the first query that it has not answered, for whoever asks from one port.
+        if flow.resolver.is_none() || flow.answered {
+            flow.touched = now;
+        }
+        flow.answered &= flow.resolver.is_none();
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let sent = match &flow.way {
             Way::Own(fd) => rustix::net::send(fd, payload, flags),

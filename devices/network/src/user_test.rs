@@ -12,6 +12,7 @@ use crate::{Answer, Forward, Protocol, Resolvers, Service};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub(crate) fn on_host(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(ROUTER, port)
@@ -197,7 +198,7 @@ fn a_connection_that_the_host_breaks_is_broken_for_the_guest_and_the_other_way()
     let (stream, _) = listener.accept().unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     play.until(&mut [&mut client], |_, clients| clients[0].ended);
-    rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap();
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
     drop(stream);
     play.until(&mut [&mut client], |_, clients| clients[0].reset);
     assert_eq!(play.link.flows(), 0);
@@ -498,6 +499,27 @@ fn queries_go_to_the_host_s_resolver_and_on_to_the_next_when_it_is_silent() {
             assert_eq!(heard(&play.others[0]), (to, 5000, &b"an answer"[..]));
         }
         play.until(&mut [], |play, _| play.link.flows() == 0);
+    }
+}
+
+#[test]
+fn a_resolver_that_falls_silent_is_passed_over_by_who_asks_from_one_port_too() {
+    let servers = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let resolvers = Resolvers::These(servers.iter().map(|server| server.local_addr().unwrap()).collect());
+    let mut play = Play::new(crate::Config { resolvers, ..config() });
+    let to = SocketAddrV4::new(RESOLVER, 53);
+    play.datagram(5000, to, &query(1, "example.com"));
+    let (_, peer) = servers[0].recv_from(&mut [0; 512]).unwrap();
+    servers[0].send_to(b"an answer", peer).unwrap();
+    play.until(&mut [], |play, _| !play.others.is_empty());
+    // Whatever is asked meanwhile, and however often.
+    servers[1].set_nonblocking(true).unwrap();
+    let begun = play.now().instant;
+    while servers[1].recv(&mut [0; 512]).is_err() {
+        let now = play.now().instant;
+        assert!(now < begun + Duration::from_secs(60), "the other is never asked");
+        play.datagram(5000, to, &query(2, "example.com"));
+        play.until(&mut [], |play, _| play.now().instant > now + Duration::from_secs(1));
     }
 }
 
