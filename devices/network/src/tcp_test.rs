@@ -87,3 +87,20 @@ fn a_guest_that_remembers_the_port_s_last_connection_is_told_to_forget_it() {
     play.until(&mut [&mut server], |_, clients| clients[0].connected);
     assert_eq!(play.link.flows(), 1);
 }
+
+#[test]
+fn what_the_host_said_before_it_broke_off_arrives() {
+    let (listener, port) = listener();
+    let mut play = Play::new(config());
+    let mut client = Client::new(40000, on_host(port));
+    client.send = noise(1000);
+    play.until(&mut [&mut client], |_, clients| clients[0].is_sent());
+    let (mut stream, _) = listener.accept().unwrap();
+    let answer = noise(20_000);
+    stream.write_all(&answer).unwrap();
+    // Closed with the guest's bytes unread: a reset. The guest goes on to speak.
+    drop(stream);
+    client.send.extend(noise(1000));
+    play.until(&mut [&mut client], |_, clients| clients[0].reset);
+    assert_eq!((client.received.len(), play.link.flows()), (answer.len(), 0));
+}

@@ -180,8 +180,9 @@ impl Far {
 
 impl Socket {
     fn look(&mut self, skip: usize, scratch: &mut [u8], into: &mut [u8]) -> Found {
-        if self.broken || !self.readable {
-            return if self.broken { Found::Broken } else { Found::Nothing };
+        // What came before it broke is in the queue still.
+        if !self.readable && !self.broken {
+            return Found::Nothing;
         }
         let Some(skipped) = scratch.get_mut(..skip) else { return Found::Nothing };
         let room = into.len();
@@ -198,6 +199,9 @@ impl Socket {
             Ok(0) => {
                 // An empty queue says that it has ended; one that is not says it by epoll alone.
                 self.readable = self.urgent && skip > 0;
+                if self.broken {
+                    return if skip == 0 { Found::Broken } else { Found::Nothing };
+                }
                 if skip == 0 || (self.ended && !self.urgent) { Found::End } else { Found::Nothing }
             }
             Ok(count) => {
@@ -238,7 +242,11 @@ impl Socket {
                 self.writable = false;
                 Ok(0)
             }
-            Err(_) => Err(Broken),
+            // Nobody hears it. The guest is told when it has what was said before.
+            Err(_) => {
+                self.broken = true;
+                Ok(bytes.len())
+            }
         }
     }
 }

@@ -204,7 +204,7 @@ impl Flow {
                 None => {}
             }
         }
-        if self.drain().is_err() || (self.state == State::Open && self.far.is_broken()) {
+        if self.drain().is_err() {
             self.abort();
         }
         self.finish();
@@ -215,6 +215,9 @@ impl Flow {
         let told = self.fin.is_some_and(|fin| ahead(self.oldest, fin) > Some(0));
         if told && self.heard_fin && self.pending.is_empty() && !self.due && self.state == State::Open {
             self.state = State::Over;
+        } else if self.fin.is_some() && self.far.is_broken() && self.state == State::Open {
+            // All was said already, and is not looked for again.
+            self.abort();
         }
     }
 
