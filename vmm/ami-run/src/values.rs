@@ -4,6 +4,7 @@ use ami_run_catalog::{Behavior, Network, State};
 use ami_run_image::{ImageBootMode, is_snapshot_id};
 use ami_run_models::trace::Kinds;
 use ami_run_network::{Forward, NoForward};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -161,6 +162,10 @@ pub(crate) fn region(text: &str) -> Result<String, String> {
         }
         _ => Err("give a Region such as eu-central-1".to_owned()),
     }
+}
+
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "give an address and a port, such as 127.0.0.1:1338".to_owned())
 }
 
 pub(crate) fn tag(text: &str) -> Result<(String, String), String> {
@@ -343,6 +348,7 @@ mod tests {
         }
         assert_eq!(tag("k=a=b"), Ok(("k".to_owned(), "a=b".to_owned())));
         assert!(tag("k").is_err() && tag("=v").is_err());
+        assert!(listen("[::1]:80").is_ok() && listen("localhost:80").unwrap_err().contains("127.0.0.1:1338"));
     }
 
     #[test]

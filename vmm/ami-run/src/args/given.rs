@@ -31,7 +31,8 @@ pub(crate) struct Given {
     /// Credentials of the instance's role: file:PATH, env, or profile:NAME
     ///
     /// file:PATH is JSON as `aws configure export-credentials` prints it, read again when it changes. env is
-    /// AWS_ACCESS_KEY_ID and its like, profile:NAME a profile of ~/.aws/credentials.
+    /// AWS_ACCESS_KEY_ID and its like, profile:NAME a profile of ~/.aws/credentials; both are looked up once, and
+    /// again at each `ami-run start`.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) iam_credentials: Option<String>,
 }

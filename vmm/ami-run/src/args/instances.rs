@@ -76,7 +76,8 @@ Example:
 
 Exit codes:
   0  their machines run
-  1  one is refused: its state, or a disk file that a volume stands on and that was changed
+  1  one is refused: its state, a disk file that a volume stands on and that was changed, or
+     credentials that it was to be lent and that are not here
   2  command line
   3  this computer can't: no KVM, memory, a volume in use, or another command is at work on it
 ";

@@ -1,6 +1,7 @@
 //! `metadata`: its options.
 
 use super::Given;
+use crate::values;
 use clap::Parser;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -49,7 +50,8 @@ pub(crate) struct Metadata {
     pub(crate) command: Vec<OsString>,
 
     /// A loopback address and a port; port 0 takes one that is free
-    #[arg(long, value_name = "ADDR:PORT", required_unless_present_any = ["command", "certificate"])]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
+    #[arg(required_unless_present_any = ["command", "certificate"])]
     pub(crate) listen: Option<SocketAddr>,
 
     /// The image to take from a description of several
