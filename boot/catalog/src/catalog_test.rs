@@ -57,6 +57,26 @@ fn members_that_nobody_knows_are_kept() {
 }
 
 #[test]
+fn records_from_before_there_was_a_network_have_its_defaults() {
+    let (_folder, catalog) = catalog();
+    let (id, record) = stopped(&catalog);
+    let path = catalog.instance_folder(&id).join(files::INSTANCE);
+    let mut json = serde_json::to_value(&record).unwrap();
+    let members = json.as_object_mut().unwrap();
+    for name in ["KernelId", "RamdiskId", "ProductCodes", "SecurityGroups", "KeyName", "MetadataOptions"] {
+        members.remove(name);
+    }
+    let own = members["AmiRun"].as_object_mut().unwrap();
+    for name in ["Network", "UserData", "PublicKey", "KeyFile", "User", "IamCredentials"] {
+        own.remove(name);
+    }
+    fs::write(&path, json.to_string()).unwrap();
+    let read = catalog.describe(&id).unwrap();
+    assert_eq!((read.metadata_options, read.own.network), Default::default());
+    assert_eq!((read.key_name, read.own.user_data, read.own.iam_credentials), (None, None, None));
+}
+
+#[test]
 fn a_state_folder_that_is_not_ours_to_use_is_refused() {
     let (folder, catalog) = catalog();
     drop(catalog.create(new_instance(&catalog)).unwrap());
