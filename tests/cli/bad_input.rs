@@ -66,7 +66,7 @@ const CASES: &[Case] = &[
         &["d.raw", "--user-data", "#!/bin/sh"],
         &[("d.raw", SECTOR)],
         2,
-        &["--user-data: cannot read #!/bin/sh", "--user-data -"],
+        &["--user-data: cannot read a file of this name", "--user-data -"],
     ),
     (
         &["d.raw", "--iam-credentials", "file:k"],
@@ -115,7 +115,7 @@ const CASES: &[Case] = &[
         &["metadata", "i.json", "--listen", "127.0.0.1:0", "--user-data", "#!/bin/sh"],
         &[("i.json", IMAGE)],
         2,
-        &["--user-data: cannot read #!/bin/sh", "--user-data -"],
+        &["--user-data: cannot read a file of this name", "--user-data -"],
     ),
     (
         &["metadata", "i.json", "--listen", "127.0.0.1:0", "--user-data", "i.json", "--tag", "aws:x=y"],
