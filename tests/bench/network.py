@@ -1,5 +1,5 @@
-"""The user-mode network by itself, with no machine: what network-bench (tests/bench/network) measures of our link and of
-QEMU's user network, in turn. passt would be a third, by `passt --socket`; it is told as missing."""
+"""The user-mode network by itself, with no machine: what network-bench (tests/bench/network) measures of our link, of
+QEMU's user network and of passt, in turn. A peer that stalls is told and left out of what it stalled in."""
 
 import json
 import shutil
@@ -11,36 +11,70 @@ from launch import Failed, summary
 # The least that QEMU's figures may be multiplied by.
 LEAST = 2
 MIB = 2**20
+# network-bench takes some 10 s, and gives up by itself after 60 s, or 20 s without news.
+BOUND_S = 120
+STALLED = 3
+PASST = "passt"
+
+
+class Stalled(Failed):
+    """Nothing more came of it."""
 
 
 def measured(command):
     try:
-        ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        ran = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=BOUND_S
+        )
     except OSError as cause:
         raise Failed(f"{command[0]} cannot be started: {cause.strerror}") from cause
+    except subprocess.TimeoutExpired as cause:
+        raise Stalled(f"{' '.join(command)}: no end within {BOUND_S} s") from cause
+    if ran.returncode == STALLED:
+        raise Stalled(f"{' '.join(command)}: {ran.stderr.strip().splitlines()[-1]}")
     if ran.returncode != 0:
         raise Failed(f"{' '.join(command)}\nended with status {ran.returncode}; it said:\n{ran.stderr}")
     return json.loads(ran.stdout)
 
 
-def measure(table, program, record):
-    commands = {"ami-run": [program, "link"], "qemu user": [program, "qemu", programs.QEMU]}
-    results = {name: measured(command) for name, command in commands.items()}
-    record["network"] = {"commands": commands, "results": results}
-    ours, theirs = results["ami-run"], results["qemu user"]
+def rows(table, ours, peer, theirs, least):
+    """Gives what the peer stalled in."""
+    stalls = []
     for row, key, unit, scale in (
         ("TCP from the guest", "to_host_bytes_per_second", "MiB/s", MIB),
         ("TCP to the guest", "to_guest_bytes_per_second", "MiB/s", MIB),
         ("TCP connections", "connections_per_second", "/s", 1),
     ):
         both = [[sample / scale for sample in result[key]] for result in (ours, theirs)]
-        table.rates(row, both[0], unit, "qemu user", both[1], LEAST)
+        if 0 in both[1]:
+            stalls.append(f"{row}: nothing came in {both[1].count(0)} of {len(both[1])} slices of time")
+        else:
+            table.rates(row, both[0], unit, peer, both[1], least)
     latency = [summary(us / 1000 for us in result["latency_us"]) for result in (ours, theirs)]
-    table.against("TCP request and response", latency[0], "µs", "qemu user", latency[1])
+    table.against("TCP request and response", latency[0], "µs", peer, latency[1])
     kib = "kib_per_1000_flows"
-    table.against("memory of 1,000 flows", ours[kib], "KiB", "qemu user", max(theirs[kib], 1))
-    table.told("longest segment to the guest", ours["longest_to_guest"], "bytes")
-    if not shutil.which("passt"):
-        record["missing"].append("network: passt is not installed")
+    table.against("memory of 1,000 flows", ours[kib], "KiB", peer, max(theirs[kib], 1))
+    return stalls
+
+
+def measure(table, program, record):
+    commands = {"ami-run": [program, "link"], "qemu user": [program, "qemu", programs.QEMU]}
+    passt = shutil.which(PASST)
+    if passt:
+        commands[PASST] = [program, PASST, passt]
     else:
-        record["missing"].append("network: passt is installed, but there is no measure of it yet")
+        record["missing"].append("network: passt is not installed")
+    ours = measured(commands["ami-run"])
+    record["network"] = {"commands": commands, "results": {"ami-run": ours}}
+    for peer, least in (("qemu user", LEAST), (PASST, None)):
+        if peer not in commands:
+            continue
+        try:
+            theirs = measured(commands[peer])
+        except Stalled as cause:
+            record["missing"].append(f"network: {peer} stalled: {cause}")
+            continue
+        record["network"]["results"][peer] = theirs
+        stalls = rows(table, ours, peer, theirs, least)
+        record["missing"] += [f"network: {peer} stalled: {stall}" for stall in stalls]
+    table.told("longest segment to the guest", ours["longest_to_guest"], "bytes")

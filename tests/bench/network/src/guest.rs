@@ -11,7 +11,10 @@ pub(crate) const RST: u8 = 4;
 pub(crate) const ACK: u8 = 16;
 const SCALE: u8 = 7;
 const WINDOW: u32 = 4 << 20;
-const PATIENCE: Duration = Duration::from_secs(20);
+/// For as long as this the other side may say nothing.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// All measures of one network take 10 s on a quiet machine.
+const ALL: Duration = Duration::from_secs(60);
 /// After so long without news all is said again.
 const AGAIN: Duration = Duration::from_millis(300);
 
@@ -42,6 +45,7 @@ pub(crate) struct Station {
     /// The longest payload that came in one frame.
     pub(crate) longest: usize,
     payload: Vec<u8>,
+    begun: Instant,
 }
 
 fn big(bytes: &[u8], at: usize) -> u32 {
@@ -65,7 +69,15 @@ impl Station {
     /// Finds the router.
     pub(crate) fn new(wire: Wire, subnet: Subnet) -> io::Result<Station> {
         let payload = vec![b'x'; subnet.longest];
-        let mut station = Station { wire, subnet, router: [0xff; 6], next_port: 20000, longest: 0, payload };
+        let mut station = Station {
+            wire,
+            subnet,
+            router: [0xff; 6],
+            next_port: 20000,
+            longest: 0,
+            payload,
+            begun: Instant::now(),
+        };
         let ask = station.arp(1, [0; 6], subnet.router.octets());
         let (mut found, begun, mut asked) = (None, Instant::now(), Instant::now() - AGAIN);
         while found.is_none() {
@@ -140,6 +152,10 @@ impl Station {
                 }
             }
             patient(news, "news")?;
+            if self.begun.elapsed() > ALL {
+                let said = format!("it stalls again and again: no end after {} s", ALL.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, said));
+            }
         }
         Ok(())
     }

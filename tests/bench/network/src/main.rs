@@ -2,11 +2,14 @@
 //! network and passt through the sockets that they have for such things. Prints one JSON object of samples.
 //!
 //!     network-bench link | qemu FILE | passt FILE
+//!     network-bench requests ADDR:PORT
 //!
-//! FILE is the program of QEMU or passt. The host's side is in this process, on loopback, for all.
+//! FILE is the program of QEMU or passt. The host's side is in this process, on loopback, for all. `requests` asks a
+//! metadata service on loopback.
 
 mod guest;
 mod host;
+mod requests;
 mod wire;
 
 use guest::{Connection, Station};
@@ -34,7 +37,8 @@ fn main() -> ExitCode {
         ["link"] => link(),
         ["qemu", program] => qemu(program),
         ["passt", program] => passt(program),
-        _ => Err("usage: network-bench link | qemu FILE | passt FILE".into()),
+        ["requests", server] => requests::measure(server).map_err(Into::into),
+        _ => Err("usage: network-bench link | qemu FILE | passt FILE | requests ADDR:PORT".into()),
     };
     match outcome.and_then(|figures| Ok(writeln!(io::stdout(), "{figures}")?)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,7 +94,7 @@ fn passt(program: &str) -> Result<Value, Box<dyn Error>> {
     let path = std::env::temp_dir().join(format!("network-bench-{}.sock", std::process::id()));
     let child = Command::new(program)
         .args(["--foreground", "--quiet", "--ipv4-only", "--address", "10.0.2.15", "--netmask", "24"])
-        .args(["--gateway", "10.0.2.2", "--socket"])
+        .args(["--gateway", "10.0.2.2", "--one-off", "--socket"])
         .arg(&path)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
