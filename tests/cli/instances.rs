@@ -219,6 +219,8 @@ fn a_launch_in_another_terminal_is_stopped_too() {
     let mut launch = life.place.command(&machine);
     let mut child = launch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     read_until(child.stdout.as_mut().unwrap(), "up");
+    // The guest may be faster than its record.
+    life.done("wait web running");
     let said = life.done("stop web");
     assert!(said.ends_with("  running → stopped\n"), "{said}");
     assert_eq!(end(&mut child).code(), Some(0));
