@@ -94,7 +94,7 @@ fn passt(program: &str) -> Result<Value, Box<dyn Error>> {
     let path = std::env::temp_dir().join(format!("network-bench-{}.sock", std::process::id()));
     let child = Command::new(program)
         .args(["--foreground", "--quiet", "--ipv4-only", "--address", "10.0.2.15", "--netmask", "24"])
-        .args(["--gateway", "10.0.2.2", "--one-off", "--socket"])
+        .args(["--gateway", "10.0.2.2", "--socket"])
         .arg(&path)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
