@@ -1,6 +1,7 @@
 """The command lines: ami-run's, and those of its peer with the same devices.
 
-ami-run has an NVMe disk, a serial port and the chipset, so that is what QEMU gets: what the guest writes to the disk
+ami-run has an NVMe disk, a network card in a user-mode network with the metadata service, a serial port and the
+chipset, so that is what QEMU gets (it has no metadata service): what the guest writes to the disk
 is private and goes with it (snapshot=on, as --rm), and of the devices that -M pc adds by itself, what it can leave out
 is left out. -M microvm has no PCI: its disk is virtio-blk."""
 
@@ -17,6 +18,8 @@ DEBIAN_CPUS, DEBIAN_MIB = 2, 1024
 PC = "pc,hpet=off,vmport=off,smm=off,i8042=off"
 NVME = "nvme,serial=vol0123456789abcdef0"
 VIRTIO = "virtio-blk-device"
+# The card beside each disk; without the ROM that would be loaded to start from the network.
+CARDS = {NVME: "virtio-net-pci,romfile=", VIRTIO: "virtio-net-device"}
 SNAPSHOT = "snap-0123456789abcdef0"
 
 
@@ -68,6 +71,7 @@ def qemu(machine, disk, device, cpus, mib):
         *[QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"],
         *["-M", machine, "-accel", "kvm", "-cpu", "host", "-smp", str(cpus), "-m", str(mib)],
         *["-drive", f"if=none,id=root,format=raw,file={disk}", "-device", f"{device},drive=root"],
+        *["-netdev", "user,id=net", "-device", f"{CARDS[device]},netdev=net"],
     ]
 
 
