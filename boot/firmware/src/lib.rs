@@ -5,13 +5,23 @@
 //! Everything is made from one plain value, [`board::Board`]: plain data in, plain data out. Left out: devices,
 //! KVM and fw_cfg itself (they carry what is made here), because tables that know only a `Board` can be tested
 //! without a machine and cannot disagree with it. The one thing read from outside is files: firmware images,
-//! QEMU's descriptions of them, kernels and initrds.
+//! QEMU's descriptions of them, kernels and initrds. What firmware keeps between starts, its variables, is read and
+//! written here too, from bytes to bytes.
 #![forbid(unsafe_code)]
 
 pub mod board;
 mod error;
 mod file;
 pub mod find;
+#[deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "a guest wrote the store, and anybody the UefiData"
+)]
+pub mod uefi;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
