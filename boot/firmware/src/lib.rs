@@ -13,13 +13,16 @@ pub mod board;
 mod error;
 mod file;
 pub mod find;
-#[deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_possible_wrap,
-    reason = "a guest wrote the store, and anybody the UefiData"
+#[cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        reason = "a guest wrote the store, and anybody the UefiData"
+    )
 )]
 pub mod uefi;
 #[cfg(target_arch = "x86_64")]

@@ -10,6 +10,8 @@ mod certificates;
 mod error;
 mod fault_tolerant;
 mod packed;
+#[cfg(test)]
+mod sample;
 mod spec;
 mod store;
 mod volume;

@@ -133,6 +133,10 @@ fn counting(image: &[u8], variables: Range<usize>) -> Result<Vec<Found>, StoreEr
             continue;
         }
         let key = (name(image.get(next.name.clone()).unwrap_or_default()), record.vendor);
+        // Nobody can ask for what has no name.
+        if key.0.is_empty() {
+            continue;
+        }
         match places.entry(key) {
             Entry::Vacant(place) => {
                 place.insert(found.len());

@@ -45,8 +45,11 @@ impl Volume {
 
     /// By the header's copy in the spare area, for when the header's own block is the one that was being written.
     pub(super) fn find_in_spare(image: &[u8]) -> Option<Volume> {
-        let header = |at| record(image, at).filter(is_of_variables).map(|header| (at, header));
-        let (at, header) = (0..image.len()).step_by(SMALLEST_BLOCK).find_map(header)?;
+        let mut starts = (0..image.len()).step_by(SMALLEST_BLOCK).skip(1);
+        let (at, header) = starts.find_map(|at| {
+            let header = record(image, at).filter(is_of_variables)?;
+            (sum(&header) == 0).then_some((at, header))
+        })?;
         let volume = Volume::by(&header, image, at).ok()?;
         volume.write_areas.as_ref().is_some_and(|areas| areas.spare.start == at).then_some(volume)
     }
@@ -57,8 +60,7 @@ impl Volume {
         if usize::from(header.header_length.get()) != size_of::<VolumeHeader>() {
             return Err(bad("its header has an unknown form"));
         }
-        let (words, _) = header.as_bytes().as_chunks::<2>();
-        if words.iter().fold(0, |sum: u16, word| sum.wrapping_add(u16::from_le_bytes(*word))) != 0 {
+        if sum(header) != 0 {
             return Err(StoreError::Checksum);
         }
         let length = usize::try_from(header.length.get()).unwrap_or(usize::MAX);
@@ -78,6 +80,12 @@ impl Volume {
 
 fn is_of_variables(header: &VolumeHeader) -> bool {
     header.signature == VOLUME_SIGNATURE && header.file_system == VARIABLES_FILE_SYSTEM
+}
+
+/// Of the header's words, as they add up.
+fn sum(header: &VolumeHeader) -> u16 {
+    let (words, _) = header.as_bytes().as_chunks::<2>();
+    words.iter().fold(0, |sum, word| sum.wrapping_add(u16::from_le_bytes(*word)))
 }
 
 /// In words, what is no volume of variables.
