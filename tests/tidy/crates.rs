@@ -17,7 +17,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("vmm/ami-run", &ALL),
     ("tests/bench/network", &["network"]),
     ("tests/bench/volume", &["memory", "storage"]),
-    ("tests/fuzz", &["image", "inspect", "catalog", "memory", "metadata", "models", "network", "storage"]),
+    (
+        "tests/fuzz",
+        &["image", "inspect", "catalog", "firmware", "memory", "metadata", "models", "network", "storage"],
+    ),
     ("tests/fuzz/libfuzzer", &["fuzz"]),
 ];
 

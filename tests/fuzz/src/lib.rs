@@ -1,6 +1,6 @@
 //! Fuzz targets: what a guest can do to the virtual hardware, a disk or a disk file to who looks into it, an NBD client
-//! or a verb to its server, a guest to the metadata service and the network, and what people write about images, played
-//! from bytes.
+//! or a verb to its server, a guest to the metadata service, the network and its firmware's variables, and what people write about
+//! images, played from bytes.
 //!
 //! Each target is a function of one byte string that must return: no panic, no endless loop, no memory that grows
 //! with what the bytes ask for. Numbers that run out end the play. `cargo test` plays the corpus and mutations of
@@ -21,6 +21,7 @@ mod nbd;
 mod network;
 mod nvme;
 mod pci_config;
+mod uefi;
 mod virtio;
 mod virtio_net;
 
@@ -35,6 +36,7 @@ pub use nbd::nbd;
 pub use network::net_frames;
 pub use nvme::{nvme_admin, nvme_io};
 pub use pci_config::pci_config;
+pub use uefi::{uefi_data, uefi_store};
 pub use virtio::{virtio_block, virtio_rng};
 pub use virtio_net::virtio_net;
 
@@ -42,7 +44,7 @@ pub use virtio_net::virtio_net;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 27] = [
+pub const TARGETS: [(&str, Target); 29] = [
     ("cmos", cmos),
     ("control", control),
     ("disk_ext", disk_ext),
@@ -67,6 +69,8 @@ pub const TARGETS: [(&str, Target); 27] = [
     ("pci_config", pci_config),
     ("power", power),
     ("serial", serial),
+    ("uefi_data", uefi_data),
+    ("uefi_store", uefi_store),
     ("virtio_block", virtio_block),
     ("virtio_net", virtio_net),
     ("virtio_rng", virtio_rng),

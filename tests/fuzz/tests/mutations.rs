@@ -293,6 +293,16 @@ fn serial() {
 }
 
 #[test]
+fn uefi_data() {
+    fuzz("uefi_data");
+}
+
+#[test]
+fn uefi_store() {
+    fuzz("uefi_store");
+}
+
+#[test]
 fn virtio_block() {
     fuzz("virtio_block");
 }

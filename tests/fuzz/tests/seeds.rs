@@ -14,6 +14,8 @@ mod metadata;
 mod nbd;
 #[path = "seeds/network.rs"]
 mod network;
+#[path = "seeds/uefi.rs"]
+mod uefi;
 #[path = "seeds/virtio_net.rs"]
 mod virtio_net;
 
@@ -397,6 +399,7 @@ fn the_corpus_is_what_is_written_here() {
     all.extend(disk::all());
     all.extend(file::all());
     all.extend([("control", control::all()), ("metadata_http", metadata::all()), ("nbd", nbd::all())]);
+    all.extend(uefi::all());
     all.push(("net_frames", network::all()));
     all.extend([("fw_cfg", fw_cfg()), ("pci_config", pci_config())]);
     all.extend([("nvme_admin", nvme_admin()), ("nvme_io", nvme_io())]);

@@ -44,7 +44,8 @@ fn the_state_says_which_record_counts() {
         bytes[2] = state;
         bytes
     };
-    let cases: [(&[(u8, &[u8])], Option<&[u8]>); 9] = [
+    type States<'a> = &'a [(u8, &'a [u8])];
+    let cases: [(States<'_>, Option<&[u8]>); 9] = [
         (&[(0x3f, b"whole")], Some(b"whole")),
         (&[(0x3e, b"old.")], Some(b"old.")),
         (&[(0x3e, b"old."), (0x7f, b"torn")], Some(b"old.")),

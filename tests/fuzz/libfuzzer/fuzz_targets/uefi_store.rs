@@ -1,0 +1,4 @@
+//! uefi_store under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ami_run_fuzz::uefi_store(data));
