@@ -77,7 +77,6 @@ pub fn uefi_store(data: &[u8]) {
         assert_eq!(again.unreadable(), 0);
         assert_eq!(signed(again.variables()), signed(&lasting), "it is read as it was written");
     }
-    both_ways(store.variables());
 }
 
 /// The variables, where no digest is the same as one of zeros.
@@ -89,13 +88,6 @@ fn signed(variables: &[Variable]) -> Vec<Variable> {
         }
     }
     variables
-}
-
-/// UefiData is read as it was written.
-fn both_ways(variables: &[Variable]) {
-    if let Ok(text) = aws::encode(variables) {
-        assert_eq!(aws::decode(&text).as_deref(), Ok(variables));
-    }
 }
 
 /// The first byte chooses what the others are: the text, what it is packed in, or what is packed.
@@ -110,7 +102,12 @@ fn text(data: &[u8]) -> String {
 /// Reads the play's UefiData, and writes what is in it again.
 pub fn uefi_data(data: &[u8]) {
     match aws::decode(&text(data)) {
-        Ok(variables) => both_ways(&variables),
+        Ok(variables) => {
+            // Packed worse than it came, it may be too long.
+            if let Ok(text) = aws::encode(&variables) {
+                assert_eq!(aws::decode(&text), Ok(variables), "it is read as it was written");
+            }
+        }
         Err(error) => assert!(error.to_string().contains("UefiData"), "{error}"),
     }
 }

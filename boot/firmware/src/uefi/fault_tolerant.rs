@@ -15,16 +15,12 @@ pub(super) fn finished<'a>(image: &'a [u8], volume: &Volume) -> Cow<'a, [u8]> {
     let unfinished = || {
         let areas = volume.write_areas.as_ref()?;
         let write = last_write(image, areas)?;
-        let target = usize::try_from(write.relative_offset.get()).ok();
-        let target = target.map_or_else(
-            || {
-                areas
-                    .spare
-                    .start
-                    .checked_sub(usize::try_from(write.relative_offset.get().unsigned_abs()).ok()?)
-            },
-            |ahead| areas.spare.start.checked_add(ahead),
-        )?;
+        // Both say where the target is; where they disagree, this is not the queue of this spare area.
+        let target = usize::try_from(write.block.get()).ok()?.checked_mul(volume.block)?;
+        let ahead = i64::try_from(target).ok()?.checked_sub(i64::try_from(areas.spare.start).ok()?)?;
+        if write.relative_offset.get() != ahead {
+            return None;
+        }
         let length = write.offset.get().checked_add(write.length.get())?;
         let length = usize::try_from(length).ok()?.checked_next_multiple_of(volume.block)?;
         let new = image.get(areas.spare.clone())?.get(..length)?;
