@@ -7,6 +7,7 @@ mkdir -p "$cache"
 
 # The newest of each on 22 November 2026.
 pip_packages=(awscli==1.46.3 botocore==1.44.5)
+uefivars_packages=(uefivars==1.2 google-crc32c==1.9.0 deepdiff==9.1.0)
 npm_packages=(@smithy/credential-provider-imds@4.5.2)
 
 # kept NAME WHAT... : the folder of what was made of these words; true if it is there already.
@@ -40,6 +41,19 @@ python_clients() {
         made
     fi
     python=$folder
+}
+
+# No client of the metadata service: tests/uefi asks it.
+uefivars_tool() {
+    python3 -c 'import ensurepip' 2>/dev/null || tests/lib/need python3-venv >&2 ||
+        { why="python3-venv cannot be installed" && return 1; }
+    if ! kept uefivars "$(python3 -c 'import sys; print(sys.version, sys.prefix)')" "${uefivars_packages[@]}"; then
+        begin_anew "${uefivars_packages[@]}"
+        { python3 -m venv "$folder" && "$folder/bin/pip" install --quiet "${uefivars_packages[@]}" >&2; } ||
+            { why="pip cannot install ${uefivars_packages[*]}" && return 1; }
+        made
+    fi
+    uefivars=$folder/bin
 }
 
 node_clients() {
