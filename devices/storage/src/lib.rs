@@ -3,7 +3,7 @@
 //!
 //! A top is kept in a file of its own, or is private and vanishes with the process however it ends. The engine (engine)
 //! decides what is read and written in which order; queues carry it out (ring, plain). Disk files that are not raw are
-//! read through a cache that all processes share (source, cache).
+//! read through a cache that all processes share (source, cache). What a flash chip holds is kept here, too (flash).
 //!
 //! Left out: the store of snapshots, more than one top on a base.
 #![deny(
@@ -25,6 +25,7 @@ mod cache;
 )]
 mod crash;
 mod engine;
+pub mod flash;
 mod identity;
 #[cfg(test)]
 mod kept_test;
