@@ -22,6 +22,7 @@ pub mod bus;
 pub mod cmos;
 pub mod console;
 mod disk;
+pub mod flash;
 pub mod fw_cfg;
 pub mod gate;
 pub mod irq;
