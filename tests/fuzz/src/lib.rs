@@ -12,6 +12,7 @@ mod chips;
 mod control;
 mod disk;
 mod file;
+mod flash;
 mod fw_cfg;
 mod host;
 mod image;
@@ -29,6 +30,7 @@ pub use chips::{cmos, power, serial};
 pub use control::control;
 pub use disk::{disk_ext, disk_fat, disk_tables, efi_program, initrd_archive};
 pub use file::{file_gzip, file_qcow2, file_vhd, file_vmdk, file_xz, file_zstd};
+pub use flash::{flash_commands, flash_log};
 pub use fw_cfg::fw_cfg;
 pub use image::{image_json, mappings};
 pub use metadata::metadata_http;
@@ -57,6 +59,8 @@ pub const TARGETS: [(&str, Target); 29] = [
     ("file_vmdk", file_vmdk),
     ("file_xz", file_xz),
     ("file_zstd", file_zstd),
+    ("flash_commands", flash_commands),
+    ("flash_log", flash_log),
     ("fw_cfg", fw_cfg),
     ("image_json", image_json),
     ("initrd_archive", initrd_archive),

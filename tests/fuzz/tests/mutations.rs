@@ -231,6 +231,16 @@ fn file_zstd() {
 }
 
 #[test]
+fn flash_commands() {
+    fuzz("flash_commands");
+}
+
+#[test]
+fn flash_log() {
+    fuzz("flash_log");
+}
+
+#[test]
 fn fw_cfg() {
     fuzz("fw_cfg");
 }

@@ -8,6 +8,8 @@ mod control;
 mod disk;
 #[path = "seeds/file.rs"]
 mod file;
+#[path = "seeds/flash.rs"]
+mod flash;
 #[path = "seeds/metadata.rs"]
 mod metadata;
 #[path = "seeds/nbd.rs"]
@@ -398,6 +400,7 @@ fn the_corpus_is_what_is_written_here() {
     let mut all = chips();
     all.extend(disk::all());
     all.extend(file::all());
+    all.extend(flash::all());
     all.extend([("control", control::all()), ("metadata_http", metadata::all()), ("nbd", nbd::all())]);
     all.extend(uefi::all());
     all.push(("net_frames", network::all()));

@@ -1,0 +1,4 @@
+//! flash_log under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ami_run_fuzz::flash_log(data));
