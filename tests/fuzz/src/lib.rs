@@ -46,7 +46,7 @@ pub use virtio_net::virtio_net;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 29] = [
+pub const TARGETS: [(&str, Target); 31] = [
     ("cmos", cmos),
     ("control", control),
     ("disk_ext", disk_ext),
