@@ -2,7 +2,9 @@
 QEMU's user network and of passt, in turn. A peer that stalls is told and left out of what it stalled in."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 
 import programs
@@ -23,18 +25,27 @@ class Stalled(Failed):
 
 def measured(command):
     try:
-        ran = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=BOUND_S
-        )
+        # With a group of its own: the peer that it has started is to go with it.
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as run:
+            try:
+                output, error = run.communicate(timeout=BOUND_S)
+            except subprocess.TimeoutExpired as cause:
+                os.killpg(run.pid, signal.SIGKILL)
+                raise Stalled(f"{' '.join(command)}: no end within {BOUND_S} s") from cause
     except OSError as cause:
         raise Failed(f"{command[0]} cannot be started: {cause.strerror}") from cause
-    except subprocess.TimeoutExpired as cause:
-        raise Stalled(f"{' '.join(command)}: no end within {BOUND_S} s") from cause
-    if ran.returncode == STALLED:
-        raise Stalled(f"{' '.join(command)}: {ran.stderr.strip().splitlines()[-1]}")
-    if ran.returncode != 0:
-        raise Failed(f"{' '.join(command)}\nended with status {ran.returncode}; it said:\n{ran.stderr}")
-    return json.loads(ran.stdout)
+    if run.returncode == STALLED:
+        raise Stalled(f"{' '.join(command)}: {error.strip().splitlines()[-1]}")
+    if run.returncode != 0:
+        raise Failed(f"{' '.join(command)}\nended with status {run.returncode}; it said:\n{error}")
+    return json.loads(output)
 
 
 def rows(table, ours, peer, theirs, least):
