@@ -15,6 +15,16 @@ pub struct Firmware {
     pub bytes: Vec<u8>,
 }
 
+/// UEFI firmware in two parts, each for a flash chip of its own.
+#[derive(Clone, Debug)]
+pub struct Uefi {
+    /// The file of the code, which is long: it is mapped, not read.
+    pub code: PathBuf,
+    pub code_size: u64,
+    /// The variables of a machine that has never run.
+    pub variables: Firmware,
+}
+
 /// Where distributions put SeaBIOS when no description names it: Debian, Ubuntu, Fedora and Alpine; Arch and
 /// openSUSE; RHEL; a QEMU that was built from source; NixOS.
 const KNOWN_PATHS: [&str; 5] = [
@@ -72,6 +82,16 @@ pub fn seabios(explicit: Option<&Path>) -> Result<Firmware, FirmwareError> {
         Some(path) => load(path),
         None => discover(&Places::of_this_system()),
     }
+}
+
+/// Finds UEFI firmware: the code `explicit` if given, else the distribution's.
+pub fn uefi(explicit: Option<&Path>) -> Result<Uefi, FirmwareError> {
+    let code = explicit.unwrap_or(Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd"));
+    let code_size = Source::open(code, "a UEFI firmware image (OVMF_CODE_4M.fd)")?.length;
+    let path = PathBuf::from("/usr/share/OVMF/OVMF_VARS_4M.fd");
+    let source = Source::open(&path, "a UEFI variable store (OVMF_VARS_4M.fd)")?;
+    let bytes = source.read(0, usize::try_from(source.length).unwrap_or(usize::MAX))?;
+    Ok(Uefi { code: code.to_owned(), code_size, variables: Firmware { path, bytes } })
 }
 
 /// The first candidate that is a BIOS. If none is, the first that exists says what is wrong with it.
