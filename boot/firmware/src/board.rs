@@ -23,8 +23,19 @@ pub struct Board {
     pub power: Power,
     /// First port of fw_cfg (12 ports).
     pub fw_cfg_port: u16,
-    /// The function (of `pci`) of each disk to boot from, in order of preference.
+    /// Who reads what is said of the machine.
+    pub firmware: FirmwareKind,
+    /// The function (of `pci`) of each disk to boot from, in order of preference. None for UEFI: its own order stands
+    /// in its variables.
     pub boot_order: Vec<PciAddress>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirmwareKind {
+    /// SeaBIOS, or a kernel without firmware.
+    Bios,
+    /// EDK II.
+    Uefi,
 }
 
 /// Which machine this is, as its guest may know.
@@ -109,6 +120,7 @@ pub(crate) mod sample {
             serial: vec![SerialPort { port: 0x3f8, irq: 4 }],
             power: Power { pm_base: 0x600, sci: 9, reset_port: 0xcf9, reset_value: 6 },
             fw_cfg_port: 0x510,
+            firmware: FirmwareKind::Bios,
             boot_order: vec![PciAddress { slot: 4, function: 0 }],
         }
     }

@@ -2,10 +2,12 @@
 #![expect(unsafe_code, reason = "madvise on guest memory")]
 
 use crate::{Bitmap, Buffers, Gpa, MemoryError, Range};
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vm_memory::{
-    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
+    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
+    MemoryRegionAddress, MmapRegion,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -148,11 +150,11 @@ fn want_large_pages(region: &GuestRegionMmap<Bitmap>) {
 }
 
 fn slot_of(region: &GuestRegionMmap<Bitmap>, read_only: bool) -> Option<Slot> {
-    let host = region.get_host_address(vm_memory::MemoryRegionAddress(0)).ok()?;
+    let host = region.get_host_address(MemoryRegionAddress(0)).ok()?;
     Some(Slot { gpa: region.start_addr().0, len: region.len(), host: host as u64, read_only })
 }
 
-/// Firmware in read-only memory: the guest reads and runs it at full speed, devices don't see it.
+/// Firmware in memory that the guest can only read and run, at full speed; devices don't see it.
 #[derive(Debug)]
 pub struct Rom {
     region: GuestRegionMmap<Bitmap>,
@@ -167,10 +169,33 @@ impl Rom {
         let mapping = MmapRegion::new(content.len()).map_err(|cause| fail(cause.to_string()))?;
         let region = GuestRegionMmap::new(mapping, GuestAddress(gpa))
             .ok_or_else(|| fail("address overflow".to_owned()))?;
-        region
-            .write_slice(content, vm_memory::MemoryRegionAddress(0))
-            .map_err(|cause| fail(cause.to_string()))?;
+        region.write_slice(content, MemoryRegionAddress(0)).map_err(|cause| fail(cause.to_string()))?;
         Ok(Rom { region })
+    }
+
+    /// The file's first bytes, read as the guest touches them: a megabyte of firmware costs a launch nothing, and
+    /// all machines share it. It cannot be written to.
+    pub fn of_file(gpa: u64, file: File, len: usize) -> Result<Rom, MemoryError> {
+        if len == 0 || !len.is_multiple_of(4096) {
+            return Err(MemoryError::RomSize(len));
+        }
+        let fail = |cause: String| MemoryError::Reserve { size: len as u64 >> 20, cause };
+        let (protection, flags) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_NORESERVE);
+        let mapping = MmapRegion::build(Some(FileOffset::new(file, 0)), len, protection, flags)
+            .map_err(|cause| fail(cause.to_string()))?;
+        let region = GuestRegionMmap::new(mapping, GuestAddress(gpa))
+            .ok_or_else(|| fail("address overflow".to_owned()))?;
+        Ok(Rom { region })
+    }
+
+    /// Changes what the guest reads, if it was made of bytes.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), MemoryError> {
+        let gpa = Gpa(self.region.start_addr().0.saturating_add(offset));
+        let outside = || MemoryError::OutOfRange { gpa, len: bytes.len() as u64 };
+        if self.region.prot() & libc::PROT_WRITE == 0 {
+            return Err(outside());
+        }
+        self.region.write_slice(bytes, MemoryRegionAddress(offset)).map_err(|_| outside())
     }
 
     #[must_use]
@@ -230,6 +255,26 @@ mod tests {
             assert!(memory.store_u32(Gpa(gpa), 1).is_err(), "{gpa:#x}");
             assert!(memory.load_u32(Gpa(gpa)).is_err(), "{gpa:#x}");
         }
+    }
+
+    #[test]
+    fn a_rom_s_bytes_are_those_of_its_file_and_change_where_they_are_written() {
+        use std::io::Write as _;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 8192]).unwrap();
+        let mapped = Rom::of_file(0xffff_e000, file.try_clone().unwrap(), 8192).unwrap();
+        let mut last = [0; 2];
+        mapped.region.read_slice(&mut last, MemoryRegionAddress(8190)).unwrap();
+        assert_eq!(last, [7; 2]);
+        assert!(mapped.write(0, &[1]).is_err(), "a file's");
+        for bad in [0, 100, 12288] {
+            assert!(Rom::of_file(0xffff_e000, file.try_clone().unwrap(), bad).is_err(), "{bad}");
+        }
+        let rom = Rom::new(0xffff_f000, &[0xff; 4096]).unwrap();
+        rom.write(4094, &[1, 2]).unwrap();
+        rom.region.read_slice(&mut last, MemoryRegionAddress(4094)).unwrap();
+        assert_eq!(last, [1, 2]);
+        assert!(rom.write(4095, &[1, 2]).is_err() && rom.write(u64::MAX, &[1]).is_err());
     }
 
     #[test]

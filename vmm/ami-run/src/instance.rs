@@ -8,6 +8,7 @@ use crate::bases::Bases;
 use crate::console::Input;
 use crate::exit::Code;
 use crate::failure::Failure;
+use crate::firmware::{self, First};
 use crate::parent::{Child, Message, Parent};
 use crate::report::Report;
 use crate::run::{self, Face, io_failure};
@@ -16,7 +17,6 @@ use crate::state::catalog_failure;
 use crate::{args, disks, host, inherited, metadata, outputs, state, ui};
 use ami_run_catalog::control::{Action, Connection};
 use ami_run_catalog::{Catalog, Held, fault};
-use ami_run_machine::Boot;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -184,19 +184,19 @@ fn run_instance(args: &args::Process, lock: OwnedFd, parent: &Parent) -> Result<
     let catalog = state::catalog()?;
     let held = catalog.adopt(&args.id, lock).map_err(|cause| catalog_failure(&cause))?;
     let prepared = prepare(args, &held, parent);
-    let (boot, face) = match prepared {
+    let (first, face) = match prepared {
         Ok(prepared) => prepared,
         Err(failure) => return Err(run::give_up(held, failure)),
     };
-    let (ended, after) = run::run(held, boot, &mut Bases::default(), face)?;
+    let (ended, after) = run::run(held, first, &mut Bases::default(), face)?;
     Ok(Report::ended(&args.wanted(), None, &ended, after))
 }
 
 /// What the host must have, and what the process shows and waits for.
-fn prepare(args: &args::Process, held: &Held, parent: &Parent) -> Result<(Boot, Face), Failure> {
+fn prepare(args: &args::Process, held: &Held, parent: &Parent) -> Result<(First, Face), Failure> {
     let record = held.record();
     host::check_memory(record.own.memory_mib, &record.instance_type)?;
-    let boot = run::boot(&record.own.start)?;
+    let first = firmware::find(&record.own.start, firmware::boot_mode(record))?;
     host::check_kvm(args.force)?;
     let face = Face {
         signals: Signals::block().map_err(|cause| io_failure("take over signals", &cause))?,
@@ -209,5 +209,5 @@ fn prepare(args: &args::Process, held: &Held, parent: &Parent) -> Result<(Boot, 
         timeout: args.timeout.map(|limit| ui::start() + limit),
         parent: Some(parent.clone()),
     };
-    Ok((boot, face))
+    Ok((first, face))
 }

@@ -4,6 +4,7 @@ use crate::args::{Launch, Output};
 use crate::console::{Input, Screen};
 use crate::exit::Code;
 use crate::failure::Failure;
+use crate::firmware::{self, First};
 use crate::instance::{self, Started};
 use crate::outputs::{self, Outputs};
 use crate::plan::{self, Plan};
@@ -15,7 +16,6 @@ use crate::state::{self, catalog_failure};
 use crate::{answer, fresh, host, metadata, network, ssh, ui};
 use ami_run_catalog::{Catalog, Held, InstanceRecord, Network, NewInstance};
 use ami_run_image::Warning;
-use ami_run_machine::Boot;
 use ami_run_metadata::PublicKey;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -84,16 +84,16 @@ fn check_count(args: &Launch) -> Result<(), Failure> {
 /// What must be there before anything is made.
 struct Ready {
     catalog: Catalog,
-    boot: Boot,
+    first: First,
     outputs: Outputs,
     /// The instance's own, unless it was given one or nobody is to log in.
     key: Option<KeyPair>,
 }
 
 fn get_ready(args: &Launch, plan: &mut Plan) -> Result<Ready, Failure> {
-    plan.adapt()?;
+    plan.check_cpus()?;
     plan.check_memory(args)?;
-    let boot = run::boot(&plan.start)?;
+    let first = firmware::find(&plan.start, plan.launch.boot_mode)?;
     host::check_kvm(args.force)?;
     let catalog = state::catalog()?;
     let outputs = outputs::open(args, plan)?;
@@ -111,11 +111,11 @@ fn get_ready(args: &Launch, plan: &mut Plan) -> Result<Ready, Failure> {
     if let Some(source) = &plan.inputs.iam_credentials {
         metadata::tell_lending(source)?;
     }
-    Ok(Ready { catalog, boot, outputs, key })
+    Ok(Ready { catalog, first, outputs, key })
 }
 
 fn foreground(args: &Launch, plan: &mut Plan) -> Result<(Ended, After), Failure> {
-    let Ready { catalog, boot, outputs, key } = get_ready(args, plan)?;
+    let Ready { catalog, first, outputs, key } = get_ready(args, plan)?;
     // From here on the end comes by signal only through the session, which cleans up.
     let signals = Signals::block().map_err(|cause| io_failure("take over signals", &cause))?;
     let reservation =
@@ -141,7 +141,7 @@ fn foreground(args: &Launch, plan: &mut Plan) -> Result<(Ended, After), Failure>
         timeout: args.timeout.map(|limit| ui::start() + limit),
         parent: None,
     };
-    let ended = run::run(held, boot, &mut plan.bases, face);
+    let ended = run::run(held, first, &mut plan.bases, face);
     catalog.sweep();
     ended
 }

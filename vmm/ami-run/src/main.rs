@@ -13,6 +13,7 @@ mod disks;
 mod doctor;
 mod exit;
 mod failure;
+mod firmware;
 mod fresh;
 mod host;
 mod inherited;

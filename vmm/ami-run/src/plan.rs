@@ -11,9 +11,7 @@ use crate::snapshots::{self, Places};
 use crate::source::{self, ASSUMED_SNAPSHOT, Source};
 use crate::{host, inspect, mappings, metadata, network};
 use ami_run_catalog::Start;
-use ami_run_image::{
-    Architecture, BootMode, Image, ImageBootMode, LaunchPlan, PlannedVolume, Refusal, Request, Warning,
-};
+use ami_run_image::{Architecture, Image, LaunchPlan, PlannedVolume, Refusal, Request, Warning};
 use ami_run_inspect::{Claims, Depth, Finding, Guess, Severity, guess, lint};
 use ami_run_machine::MAX_VOLUMES;
 use std::path::{Path, PathBuf};
@@ -59,7 +57,6 @@ pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
     let guessed = named.guess.map(|guess| guess.why);
     let Named { name, kind, bases, .. } = named;
     let mut plan = Plan { name, launch, start: start(args), inputs, bases, kind, guessed };
-    plan.warn_of_less();
     plan.launch.warnings.extend(network::warning(&args.net));
     Ok(plan)
 }
@@ -253,46 +250,14 @@ impl Plan {
         }
     }
 
-    /// Warns where this version does less than EC2.
-    fn warn_of_less(&mut self) {
-        if self.starts_by_uefi() {
-            let message = if self.can_do_without_uefi() {
-                "this version has no UEFI: it starts the image by legacy-bios, which uefi-preferred permits"
-            } else {
-                "this version has no UEFI, so it refuses to launch the image"
-            };
-            self.launch.warnings.push(Warning { code: "BootMode", message: message.to_owned() });
-        }
-    }
-
-    fn starts_by_uefi(&self) -> bool {
-        matches!(self.start, Start::Firmware(_)) && self.launch.boot_mode == BootMode::Uefi
-    }
-
-    fn can_do_without_uefi(&self) -> bool {
-        self.launch.architecture == Architecture::X86_64
-            && self.launch.wanted_boot_mode == Some(ImageBootMode::UefiPreferred)
-    }
-
-    /// Adapts the plan to what this version can do, or refuses it.
-    pub(crate) fn adapt(&mut self) -> Result<(), Failure> {
+    /// Refuses what a machine cannot be.
+    pub(crate) fn check_cpus(&self) -> Result<(), Failure> {
         if self.launch.cpus > MAX_CPUS {
             let (name, cpus) = (&self.launch.instance_type.name, self.launch.cpus);
             let message = format!("{name} has {cpus} vCPUs, and a machine has {MAX_CPUS} at most");
             return Err(Failure::new(Code::Host, message).hint("give it fewer by --cpus"));
         }
-        if !self.starts_by_uefi() {
-            return Ok(());
-        }
-        if self.can_do_without_uefi() {
-            self.launch.boot_mode = BootMode::LegacyBios;
-            return Ok(());
-        }
-        let mut failure = Failure::new(Code::Refused, format!("cannot launch {}", self.name));
-        failure.causes = vec![
-            "BootMode: it starts by `uefi`, and this version starts images by legacy-bios only".to_owned(),
-        ];
-        Err(failure.hint("an image of BootMode legacy-bios or uefi-preferred can be launched"))
+        Ok(())
     }
 
     /// Refuses what this computer has no room for.

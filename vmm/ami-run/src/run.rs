@@ -6,6 +6,7 @@ use crate::console::{ConsoleLog, Input, Screen, Transcript};
 use crate::disks::{self, Disks};
 use crate::exit::Code;
 use crate::failure::Failure;
+use crate::firmware::First;
 use crate::metadata::Live;
 use crate::parent::Parent;
 use crate::report::machine_failure;
@@ -15,11 +16,10 @@ use crate::state::catalog_failure;
 use crate::values::Awaited;
 use crate::{network, state, ui};
 use ami_run_catalog::{
-    Behavior, CatalogError, Held, InstanceRecord, Start, State, StateReason, control, fault, ids,
+    Behavior, CatalogError, Held, InstanceRecord, State, StateReason, control, fault, ids,
 };
 use ami_run_firmware::board::Identity;
-use ami_run_firmware::{direct, find};
-use ami_run_machine::{Boot, Exit, Machine, Spec};
+use ami_run_machine::{Exit, Machine, Spec};
 use ami_run_models::trace::Trace;
 use ami_run_network::Dialer;
 use std::ffi::OsString;
@@ -78,40 +78,16 @@ impl After {
     }
 }
 
-/// What runs first, read before anything is made.
-pub(crate) fn boot(start: &Start) -> Result<Boot, Failure> {
-    match start {
-        Start::Firmware(explicit) => match find::seabios(explicit.as_deref()) {
-            Ok(firmware) => {
-                log::info!("firmware: {}", firmware.path.display());
-                Ok(Boot::Firmware(firmware.bytes))
-            }
-            Err(cause) => {
-                Err(Failure::new(Code::Host, "there is no firmware to start the image with").because(&cause))
-            }
-        },
-        Start::Kernel { kernel, initrd, command_line } => {
-            match direct::open(kernel, initrd.as_deref(), command_line) {
-                Ok(kernel) => Ok(Boot::Kernel(Box::new(kernel))),
-                Err(cause) => {
-                    let message = format!("cannot start the kernel {}", kernel.display());
-                    Err(Failure::new(Code::Refused, message).because(&cause))
-                }
-            }
-        }
-    }
-}
-
 /// Runs the machine of a pending instance to its end. An instance that has never run and cannot is gone then; one that
 /// has is stopped.
 pub(crate) fn run(
     held: Held,
-    boot: Boot,
+    first: First,
     bases: &mut Bases,
     mut face: Face,
 ) -> Result<(Ended, After), Failure> {
     let Prepared { machine, disks, dialer, control, console_log, metadata } =
-        match prepare(&held, boot, bases, &mut face) {
+        match prepare(&held, first, bases, &mut face) {
             Ok(prepared) => prepared,
             Err(failure) => return Err(give_up(held, failure)),
         };
@@ -153,7 +129,7 @@ struct Prepared {
 }
 
 /// Everything up to the machine's first instruction.
-fn prepare(held: &Held, boot: Boot, bases: &mut Bases, face: &mut Face) -> Result<Prepared, Failure> {
+fn prepare(held: &Held, first: First, bases: &mut Bases, face: &mut Face) -> Result<Prepared, Failure> {
     let disks = disks::open(held, bases)?;
     fault::point("run-disks");
     let record = held.record();
@@ -165,12 +141,12 @@ fn prepare(held: &Held, boot: Boot, bases: &mut Bases, face: &mut Face) -> Resul
         memory: record.own.memory_mib << 20,
         disks: disks.all.clone(),
         network: nic.as_ref().map(|nic| nic.card.clone()),
-        boot,
         trace: face.trace.take().map(Arc::new),
         // Who waits for something is better served by the first fault than by a guest that starts over.
         fail_on_triple_fault: !face.wait_for.is_empty() || face.exec.is_some(),
     };
-    let machine = Machine::new(spec).map_err(|cause| machine_failure(&cause))?;
+    let boot = first.boot(held)?;
+    let machine = Machine::new(spec, boot).map_err(|cause| machine_failure(&cause))?;
     let control = control::listen(held.folder())
         .map_err(|cause| io_failure("make the instance's control socket", &cause))?;
     fault::point("run-socket");

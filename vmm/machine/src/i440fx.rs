@@ -1,9 +1,11 @@
 //! The parts list of the x86_64 board: what is where. Read it from top to bottom; devices, and what firmware and
 //! tables are told of them, come from the same lines.
 
+use crate::first::First;
+use crate::flash::FlashDevice;
 use crate::kvm::{OWN_PAGES, Vm};
-use crate::{Boot, MachineError, Network, Spec, disks};
-use ami_run_firmware::board::{Board, PciAddress, PciFunction, PciKind, Power, SerialPort};
+use crate::{MachineError, Network, Spec, disks};
+use ami_run_firmware::board::{Board, FirmwareKind, PciAddress, PciFunction, PciKind, Power, SerialPort};
 use ami_run_memory::{Memory, Range};
 use ami_run_models::bus::{Bus, Device};
 use ami_run_models::cmos::{Clock, Cmos};
@@ -21,11 +23,14 @@ use std::sync::Arc;
 
 /// RAM below 4 GiB ends here; the rest is above 4 GiB.
 const LOW_RAM_END: u64 = 0xc000_0000;
+const GIB: u64 = 1 << 30;
 const FOUR_GIB: u64 = 1 << 32;
-/// The window of BARs: from the end of low RAM to the IOAPIC. Both firmwares and Linux place BARs within.
-const PCI_WINDOW: (u64, u64) = (LOW_RAM_END, 0xfec0_0000 - LOW_RAM_END);
-/// SeaBIOS puts the PM ports here when it is given tables (facts: its src/fw/paravirt.c).
+/// The window of BARs ends at the IOAPIC. Both firmwares and Linux place BARs within.
+const PCI_WINDOW_END: u64 = 0xfec0_0000;
+/// SeaBIOS puts the PM ports here when it is given tables (its src/fw/paravirt.c).
 const PM_BASE: u16 = 0x600;
+/// And EDK II here, always (edk2: OvmfPkg/Include/OvmfPlatforms.h).
+const PM_BASE_OF_UEFI: u16 = 0xb000;
 const SCI: u8 = 9;
 /// Where every PC has its clock's, and the DSDT too.
 const RTC_IRQ: u8 = 8;
@@ -46,6 +51,13 @@ pub(crate) fn ram(bytes: u64) -> Vec<Range> {
     ranges
 }
 
+/// The window of BARs begins with the first gibibyte above low RAM: there EDK II begins to place them (edk2:
+/// OvmfPkg/Library/PlatformInitLib/MemDetect.c), which leaves two for them when there is little RAM.
+fn pci_window(memory: u64) -> Range {
+    let start = if memory <= 2 * GIB { 2 * GIB } else { LOW_RAM_END };
+    Range::new(start, PCI_WINDOW_END.saturating_sub(start))
+}
+
 /// A board with its devices, before the first vCPU.
 #[derive(Debug)]
 pub(crate) struct Parts {
@@ -59,9 +71,12 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Outside<'a> {
     pub(crate) spec: &'a Spec,
+    pub(crate) first: &'a First,
     pub(crate) ram: &'a Memory,
     pub(crate) console: &'a Arc<Console>,
     pub(crate) debug_text: &'a Arc<Mutex<DebugText>>,
+    /// The number of the slot in which the guest reads UEFI's variables.
+    pub(crate) variables_slot: u32,
     /// Made anew for each board.
     pub(crate) gate: &'a Arc<Gate>,
 }
@@ -93,14 +108,14 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
     let line = |gsi| Line::new(Arc::clone(&lines), gsi);
     let power = Arc::new(PowerBlock::new(line(SCI)));
     let cpus = u8::try_from(spec.cpus).unwrap_or(u8::MAX);
-    let mut list = List { board: board(spec), ports: Bus::default(), functions: Vec::new() };
+    let mut list = List { board: board(spec, outside.first), ports: Bus::default(), functions: Vec::new() };
 
     list.port(0x64, 1, Arc::new(KeyboardReset))?;
     list.port(0x70, 2, Arc::new(Clock::new(Cmos::new(cpus), line(RTC_IRQ), outside.gate)))?;
     list.port(0x92, 1, Arc::new(FastA20::default()))?;
     list.port(COM1.port, 8, Port::new(line(COM1.irq), outside.console))?;
     list.port(0x402, 1, Arc::new(DebugPort::new(Arc::clone(outside.debug_text), trace.clone())))?;
-    list.port(PM_BASE, PowerBlock::LEN, Arc::clone(&power) as Arc<dyn Device>)?;
+    list.port(list.board.power.pm_base, PowerBlock::LEN, Arc::clone(&power) as Arc<dyn Device>)?;
 
     list.pci(0, 0, PciKind::HostBridge, Arc::new(HostBridge::new()));
     list.pci(1, 0, PciKind::IsaBridge, Arc::new(IsaBridge::new(Arc::clone(&lines))));
@@ -126,12 +141,12 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
         let (kind, function) = disks::function(number, slot, disk, wiring.clone())
             .map_err(|cause| MachineError::Call { what: "making a disk", cause })?;
         list.pci(slot, 0, kind, function);
-        if number == 0 {
+        if number == 0 && !outside.first.has_boot_order() {
             list.board.boot_order.push(PciAddress { slot, function: 0 });
         }
     }
 
-    let items = fw_cfg_items(&list.board, &spec.boot);
+    let items = fw_cfg_items(&list.board, outside.first);
     let fw_cfg = FwCfg::new(items, outside.ram.clone(), trace.clone());
     list.port(FW_CFG_PORT, 12, Arc::new(fw_cfg))?;
     let root = Arc::new(Root::new(list.functions, trace.clone()));
@@ -139,36 +154,45 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
     let bug = |conflict: ami_run_models::bus::Conflict| MachineError::Bug(conflict.to_string());
     list.ports.add(range, Arc::clone(&root) as Arc<dyn Device>).map_err(bug)?;
     let mut memory = Bus::default();
-    let (start, len) = PCI_WINDOW;
-    memory.add(Range::new(start, len), Arc::new(Window::new(root, start))).map_err(bug)?;
+    let window = list.board.pci_window;
+    memory.add(window, Arc::new(Window::new(root, window.start))).map_err(bug)?;
+    if let Some((variables, slot)) = outside.first.variables().and_then(|all| Some((all, all.slot()?))) {
+        let device = FlashDevice::new(Arc::clone(variables), Arc::clone(vm), outside.variables_slot);
+        memory.add(Range::new(slot.gpa, slot.len), Arc::new(device)).map_err(bug)?;
+    }
     Ok(Parts { board: list.board, ports: list.ports, memory, power })
 }
 
-fn board(spec: &Spec) -> Board {
-    let (start, len) = PCI_WINDOW;
+fn board(spec: &Spec, first: &First) -> Board {
+    let firmware = first.kind();
+    let pm_base = match firmware {
+        FirmwareKind::Bios => PM_BASE,
+        FirmwareKind::Uefi => PM_BASE_OF_UEFI,
+    };
     let (own_start, own_len) = OWN_PAGES;
     Board {
         identity: spec.identity.clone(),
         cpus: (0..spec.cpus).collect(),
         ram: ram(spec.memory),
         reserved: vec![Range::new(own_start, own_len)],
-        pci_window: Range::new(start, len),
+        pci_window: pci_window(spec.memory),
         pci: Vec::new(),
         pirq: [10, 10, 11, 11],
         serial: vec![COM1],
-        power: Power { pm_base: PM_BASE, sci: SCI, reset_port: 0xcf9, reset_value: 6 },
+        power: Power { pm_base, sci: SCI, reset_port: 0xcf9, reset_value: 6 },
         fw_cfg_port: FW_CFG_PORT,
+        firmware,
         boot_order: Vec::new(),
     }
 }
 
 /// Firmware's files; a kernel that is started without firmware finds none.
-fn fw_cfg_items(board: &Board, boot: &Boot) -> Items {
-    let files = match boot {
-        Boot::Firmware(_) => {
+fn fw_cfg_items(board: &Board, first: &First) -> Items {
+    let files = match first {
+        First::Bios { .. } | First::Uefi { .. } => {
             ami_run_firmware::files(board).into_iter().map(|blob| (blob.name, blob.bytes)).collect()
         }
-        Boot::Kernel(_) => Vec::new(),
+        First::Kernel(_) => Vec::new(),
     };
     Items::new(ami_run_firmware::keys(board), files)
 }

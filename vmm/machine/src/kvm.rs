@@ -109,6 +109,14 @@ impl Vm {
         self.fd.create_vcpu(u64::from(id)).map_err(MachineError::call("KVM_CREATE_VCPU"))
     }
 
+    /// Takes a slot out of the guest's map, or puts it back: a live one cannot change its kind.
+    pub(crate) fn change_slot(&self, number: u32, slot: Option<&Slot>) -> Result<(), MachineError> {
+        match slot {
+            Some(slot) => set_slot(&self.fd, number, slot),
+            None => set_slot(&self.fd, number, &Slot { gpa: 0, len: 0, host: 0, read_only: false }),
+        }
+    }
+
     pub(crate) fn run_size(&self) -> usize {
         self.fd.run_size()
     }

@@ -11,6 +11,8 @@ mod cpuid;
 mod disks;
 mod error;
 mod exit;
+mod first;
+mod flash;
 mod i440fx;
 mod kvm;
 pub mod probe;
@@ -24,12 +26,14 @@ pub use ami_run_models::trace::{Kinds, Trace};
 pub use disks::MAX_VOLUMES;
 pub use error::{ErrorKind, MachineError};
 pub use exit::{EmulationFailure, Exit};
+pub use flash::Variables;
 pub use run::{Handle, Machine};
 
 use ami_run_firmware::direct::Direct;
 use ami_run_network::Link;
 use ami_run_storage::Volume;
 use parking_lot::Mutex;
+use std::fs::File;
 use std::sync::Arc;
 
 /// The most vCPUs that a machine can have.
@@ -46,7 +50,6 @@ pub struct Spec {
     /// Disks in order; the first is the one to boot from.
     pub disks: Vec<Disk>,
     pub network: Option<Network>,
-    pub boot: Boot,
     pub trace: Option<Arc<Trace>>,
     /// Whether any triple fault ends the machine: else the first is a reset, and a second within a minute ends it.
     pub fail_on_triple_fault: bool,
@@ -88,11 +91,20 @@ pub struct Network {
     pub link: Arc<Mutex<dyn Link>>,
 }
 
+/// UEFI firmware in two flash chips: the code, which ends at 4 GiB, and below it the variables.
+#[derive(Debug)]
+pub struct Uefi {
+    pub code: File,
+    pub code_size: usize,
+    pub variables: Variables,
+}
+
 /// What runs first.
 #[derive(Debug)]
 pub enum Boot {
     /// An image of SeaBIOS.
     Firmware(Vec<u8>),
+    Uefi(Uefi),
     /// A kernel, without firmware.
     Kernel(Box<Direct>),
 }

@@ -1,10 +1,11 @@
 //! A machine's life: build, run, reset, end.
 
+use crate::first::First;
 use crate::i440fx::{self, Outside};
 use crate::kvm::{self, Vm};
 use crate::vcpu::{Event, Shared, Vcpu};
 use crate::{Boot, Console, Exit, MachineError, Spec, cpuid, disks, registers};
-use ami_run_memory::{Gpa, Memory, Rom, Slot};
+use ami_run_memory::{Memory, Slot};
 use ami_run_models::gate::Gate;
 use ami_run_models::ports::DebugText;
 use ami_run_models::power::PowerBlock;
@@ -18,10 +19,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
-const FOUR_GIB: u64 = 1 << 32;
 const MIB: u64 = 1 << 20;
-/// The last part of the firmware also stands here: the reset vector jumps into it.
-const LOW_ALIAS: u64 = 0x2_0000;
 /// How long all threads may take to stand still: each finishes what it has begun with a disk of the host's.
 const PAUSE_PATIENCE: Duration = Duration::from_secs(5);
 /// Two triple faults within this time are a guest that cannot start.
@@ -92,13 +90,13 @@ pub struct Machine {
     supported: cpuid::Supported,
     spec: Spec,
     ram: Memory,
-    rom: Option<Rom>,
+    first: First,
     handle: Handle,
     events: Receiver<Event>,
 }
 
 impl Machine {
-    pub fn new(spec: Spec) -> Result<Machine, MachineError> {
+    pub fn new(spec: Spec, boot: Boot) -> Result<Machine, MachineError> {
         let kvm = kvm::open()?;
         let most = kvm::most_cpus(&kvm);
         if spec.cpus == 0 || spec.cpus > most {
@@ -112,10 +110,7 @@ impl Machine {
         }
         let supported = cpuid::Supported::ask(&kvm).map_err(MachineError::call("KVM_GET_SUPPORTED_CPUID"))?;
         let ram = Memory::new(&i440fx::ram(spec.memory))?;
-        let rom = match &spec.boot {
-            Boot::Firmware(image) => Some(rom(image)?),
-            Boot::Kernel(_) => None,
-        };
+        let first = First::new(boot)?;
         register_signal_handler(SIGRTMIN(), on_kick)
             .map_err(|cause| MachineError::Call { what: "setting a signal handler", cause: cause.into() })?;
         let console =
@@ -128,7 +123,7 @@ impl Machine {
             restarts: Arc::default(),
             events: sender,
         };
-        Ok(Machine { kvm, supported, spec, ram, rom, handle, events })
+        Ok(Machine { kvm, supported, spec, ram, first, handle, events })
     }
 
     #[must_use]
@@ -143,6 +138,7 @@ impl Machine {
         if let Some(trace) = &self.spec.trace {
             trace.flush();
         }
+        self.first.finish();
         self.handle.console.wake();
         result
     }
@@ -223,11 +219,13 @@ impl Machine {
     /// A new virtual machine in the state of a computer that is switched on.
     fn start(&self) -> Result<Running, MachineError> {
         let mut slots = ram_slots(&self.ram);
-        slots.extend(self.rom.as_ref().and_then(Rom::slot));
+        slots.extend(self.first.slots());
         let vm = Arc::new(Vm::new(&self.kvm, &slots, self.spec.trace.clone())?);
         let gate = Arc::new(Gate::default());
         let outside = Outside {
             spec: &self.spec,
+            first: &self.first,
+            variables_slot: u32::try_from(slots.len().saturating_sub(1)).unwrap_or(u32::MAX),
             ram: &self.ram,
             console: &self.handle.console,
             debug_text: &self.handle.debug_text,
@@ -235,15 +233,7 @@ impl Machine {
         };
         let parts = i440fx::build(&vm, &outside)?;
         *self.handle.power.lock() = Arc::downgrade(&parts.power);
-        let entry = match &self.spec.boot {
-            Boot::Firmware(image) => {
-                let at = image.len().saturating_sub(usize::try_from(LOW_ALIAS).unwrap_or(0));
-                let alias = image.get(at..).unwrap_or_default();
-                self.ram.write(Gpa(MIB - alias.len() as u64), alias)?;
-                None
-            }
-            Boot::Kernel(kernel) => Some(kernel.load(&self.ram, &parts.board).map_err(MachineError::Kernel)?),
-        };
+        let entry = self.first.prepare(&self.ram, &parts.board)?;
         let run_size = vm.run_size();
         let shared = Arc::new(Shared {
             ports: parts.ports,
@@ -294,15 +284,6 @@ fn ram_slots(ram: &Memory) -> Vec<Slot> {
             vec![Slot { len: hole, ..slot }, rest]
         })
         .collect()
-}
-
-/// The firmware just below 4 GiB.
-fn rom(image: &[u8]) -> Result<Rom, MachineError> {
-    let len = image.len() as u64;
-    if !(0x1_0000..=0x100_0000).contains(&len) || !len.is_multiple_of(4096) {
-        return Err(MachineError::FirmwareSize(image.len()));
-    }
-    Ok(Rom::new(FOUR_GIB - len, image)?)
 }
 
 /// All threads of a machine; dropping it ends them.

@@ -73,11 +73,10 @@ fn machine_on(code: Code, cpus: u32, network: Option<Network>) -> Option<Machine
         memory: 64 << 20,
         disks: Vec::new(),
         network,
-        boot: Boot::Firmware(code.rom()),
         trace: None,
         fail_on_triple_fault: false,
     };
-    match Machine::new(spec) {
+    match Machine::new(spec, Boot::Firmware(code.rom())) {
         Ok(machine) => Some(machine),
         Err(why @ (MachineError::NoKvm | MachineError::KvmPermission)) => {
             skip(&why.to_string());

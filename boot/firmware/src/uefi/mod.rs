@@ -24,6 +24,10 @@ pub const NON_VOLATILE: u32 = 0x01;
 /// Of [`Variable::attributes`]: it is changed only by who can sign a later time, and has an [`Authentication`].
 pub const TIME_BASED_AUTHENTICATED: u32 = 0x20;
 
+/// The vendor of the variables that the specification defines (UEFI 2.10 §3.3), as it lies in memory.
+const GLOBAL_VARIABLE: [u8; 16] =
+    [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
+
 /// One variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
@@ -57,6 +61,12 @@ impl Authentication {
 }
 
 impl Variable {
+    /// Whether this is the order in which boot entries are tried (UEFI 2.10 §3.3).
+    #[must_use]
+    pub fn is_boot_order(&self) -> bool {
+        self.name == "BootOrder" && self.vendor == GLOBAL_VARIABLE
+    }
+
     fn is_authenticated(&self) -> bool {
         self.attributes & TIME_BASED_AUTHENTICATED != 0
     }

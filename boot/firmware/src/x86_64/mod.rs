@@ -10,7 +10,7 @@ mod smbios;
 mod table_loader;
 
 use crate::Blob;
-use crate::board::Board;
+use crate::board::{Board, FirmwareKind};
 
 /// fw_cfg's numbered items (QEMU's include/standard-headers/linux/qemu_fw_cfg.h).
 const KEY_NO_GRAPHIC: u16 = 0x04;
@@ -31,18 +31,40 @@ pub fn files(board: &Board) -> Vec<Blob> {
     let mut files = vec![
         Blob::new("etc/table-loader", tables.script),
         Blob::new("etc/e820", memory_map::bytes(&memory_map::for_firmware(board))),
-        Blob::new("bootorder", boot_order::boot_order(board)),
-        Blob::new("etc/boot-fail-wait", WAIT_FOREVER.to_le_bytes().to_vec()),
         // Firmware puts the address in, and corrects the checksums.
         Blob::new("etc/smbios/smbios-anchor", smbios.anchor(0)),
         Blob::new("etc/smbios/smbios-tables", smbios.bytes),
     ];
     files.extend(tables.files);
+    files.extend(match board.firmware {
+        FirmwareKind::Bios => for_bios(board),
+        FirmwareKind::Uefi => for_uefi(board),
+    });
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files
+}
+
+fn for_bios(board: &Board) -> Vec<Blob> {
+    let mut files = vec![
+        Blob::new("bootorder", boot_order::boot_order(board)),
+        Blob::new("etc/boot-fail-wait", WAIT_FOREVER.to_le_bytes().to_vec()),
+    ];
     // Without a screen, what the firmware and real-mode loaders print goes to the first serial port.
     if let Some(serial) = board.serial.first() {
         files.push(Blob::new("etc/sercon-port", serial.port.to_le_bytes().to_vec()));
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files
+}
+
+/// EC2 starts nobody from the network (edk2: OvmfPkg, QemuFwCfgSimpleParser's users).
+fn for_uefi(board: &Board) -> Vec<Blob> {
+    let mut files: Vec<Blob> = ["IPv4PXESupport", "IPv6PXESupport"]
+        .map(|what| Blob::new(&format!("opt/org.tianocore/{what}"), b"n".to_vec()))
+        .into();
+    // What is not on the list would be struck from the order in the machine's variables.
+    if !board.boot_order.is_empty() {
+        files.push(Blob::new("bootorder", boot_order::boot_order(board)));
+    }
     files
 }
 
