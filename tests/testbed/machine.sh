@@ -10,7 +10,7 @@ applets="sh cat chroot echo ifconfig insmod ln mkdir mkfifo mount poweroff ps se
 # find_machine ARCH: sets `machine` to a folder with `kernel` and `initramfs`.
 find_machine() {
     local recipe
-    recipe=$(cd "$testbed" && cat machine.sh init "arch/$1.sh" | sha256sum | cut -c 1-16)
+    recipe=$(cd "$testbed" && cat machine.sh init keep-cr8.c "arch/$1.sh" | sha256sum | cut -c 1-16)
     machine=$cache/testbed/machine-$1-$recipe
     [[ ! -e $machine ]] || return 0
     mkdir -p "$cache/testbed"
@@ -21,7 +21,7 @@ find_machine() {
     }
     if [[ ! -e $machine ]]; then
         "$testbed/../lib/need" cpio kmod xz-utils zstd
-        say "making the nested machine's kernel and initramfs (once, about 20 s)"
+        say "making the nested machine's kernel and initramfs (once, about 30 s)"
         rm -rf "$machine.new"
         mkdir -p "$machine.new"
         (cd "$machine.new" && make_machine)
@@ -41,9 +41,10 @@ make_machine() {
     dpkg-deb -x debs/busybox-static_*.deb tree
     version=${real_kernel#linux-image-}
     take_kernel "tree/boot/vmlinuz-$version"
+    if [[ $own_module ]]; then build_module "$version"; fi
     make_initramfs "$version"
     dpkg-deb -f debs/"$real_kernel"_*.deb Package Version >version
-    rm -rf debs tree initramfs.tree
+    rm -rf debs tree initramfs.tree module
 }
 
 # take_kernel FILE: as it is or, where the firmware takes ELF, unpacked. The
@@ -65,6 +66,32 @@ take_kernel() {
     rm payload
 }
 
+# build_module VERSION: module/$own_module.ko, by the kernel's headers and the compiler that they name, all unpacked
+# where they are. Their programs run only on the kernel's own architecture.
+build_module() {
+    local headers=linux-headers-$1 more package kbuild
+    if [[ $arch != "$(uname -m)" ]]; then
+        say "$own_module.ko is left out, since it can be built only on $arch: see tests/testbed/README.md"
+        return
+    fi
+    "$testbed/../lib/need" --download debs --arch "$deb_arch" "$headers"
+    more=$(dpkg-deb -f debs/"$headers"_*.deb Depends | grep -oE 'linux-(headers|kbuild)-[^ ,]+')
+    # shellcheck disable=SC2086  # two names
+    "$testbed/../lib/need" --download debs --arch "$deb_arch" $more
+    for package in $headers $more; do dpkg-deb -x debs/"$package"_*.deb tree; done
+    kbuild=$PWD/tree/usr/src/$headers
+    sed -i "s|^include /usr/src/|include $PWD/tree/usr/src/|" "$kbuild/Makefile"
+    "$testbed/../lib/need" make "$(grep -oE 'gcc-[0-9]+' "$kbuild/.kernelvariables")" "libelf1|libelf1t64"
+    mkdir module
+    cp "$testbed/$own_module.c" module/
+    echo "obj-m := $own_module.o" >module/Kbuild
+    if ! env -u MAKEFLAGS -u MAKELEVEL make -C "$kbuild" M="$PWD/module" modules >module.log 2>&1; then
+        tail -n 20 module.log >&2
+        fail "cannot build $own_module.ko"
+    fi
+    rm module.log
+}
+
 number_at() { od -A n -j "$2" -N "$3" -t "u$3" "$1" | tr -d ' '; }
 
 make_initramfs() {
@@ -81,6 +108,10 @@ make_initramfs() {
         add_modules "$version" kvm $kvm_modules
         add_modules "$version" more $more_modules
     }
+    if [[ -e module ]]; then
+        cp "module/$own_module.ko" initramfs.tree/modules/
+        echo "$own_module.ko" >>initramfs.tree/modules/kvm
+    fi
     (cd initramfs.tree && find . | cpio -o -H newc -R 0:0 --quiet) >initramfs
 }
 

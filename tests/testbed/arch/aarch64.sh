@@ -8,6 +8,7 @@ qemu_package=qemu-system-arm
 kernel_package=linux-image-arm64
 console=ttyAMA0
 kvm_modules=""
+own_module=
 kernel_form=as-is
 # Pointer authentication costs emulated code dearly and shows nothing here.
 one_core=
