@@ -66,7 +66,7 @@ fn on_a_vmdk_github_s_example_passes() {
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
     let image = on_vmdk(&recipe, &formats, folder.path());
     let said = run(&steps, &image, folder.path());
-    has(&said, &["\"Result\": \"Succeeded\"", "\"SshAnswered\": ", "\"BootMode\": \"legacy-bios\""]);
+    has(&said, &["\"Result\": \"Succeeded\"", "\"SshAnswered\": ", "\"BootMode\": \"uefi\""]);
     let console = std::fs::read_to_string(folder.path().join("console.log")).unwrap();
     has(&console, &["login: ", "reboot: Power down"]);
 }

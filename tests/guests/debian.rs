@@ -28,11 +28,12 @@ pub(crate) fn has(text: &str, parts: &[&str]) {
     }
 }
 
-/// The recipe's image with the root volume named as Amazon's own images name it, and three empty volumes. It
-/// lies in `folder`; its snapshot does not.
+/// The recipe's image with the root volume named as Amazon's own images name it, three empty volumes, and nothing said
+/// of how it starts: by BIOS, then. It lies in `folder`; its snapshot does not.
 fn with_more_volumes(recipe: &Path, folder: &Path) -> [String; 3] {
     let mut image: serde_json::Value =
         serde_json::from_slice(&std::fs::read(recipe.join("image.json")).unwrap()).unwrap();
+    image.as_object_mut().unwrap().remove("BootMode");
     image["RootDeviceName"] = "/dev/sda1".into();
     let mappings = image["BlockDeviceMappings"].as_array_mut().unwrap();
     mappings[0]["DeviceName"] = "/dev/sda1".into();
@@ -160,11 +161,12 @@ fn volumes(launch: &mut Launch) {
 const MARK: &str = "ami-run second snapshot";
 const SECOND: &str = "snap-00000000000000002";
 
-/// The recipe's image on a qcow2 file, with a root volume larger than its snapshot, a second snapshot and an empty
-/// volume. It lies in `folder`.
+/// The recipe's image on a qcow2 file, by BIOS, with a root volume larger than its snapshot, a second snapshot and an
+/// empty volume. It lies in `folder`.
 fn on_qcow2(recipe: &Path, formats: &Path, folder: &Path) -> Vec<String> {
     let mut image: serde_json::Value =
         serde_json::from_slice(&std::fs::read(recipe.join("image.json")).unwrap()).unwrap();
+    image["BootMode"] = "legacy-bios".into();
     let mappings = image["BlockDeviceMappings"].as_array_mut().unwrap();
     mappings[0]["Ebs"]["VolumeSize"] = 3.into();
     let snapshot = mappings[0]["Ebs"]["SnapshotId"].as_str().unwrap().to_owned();
