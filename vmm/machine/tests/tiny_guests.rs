@@ -4,8 +4,9 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
-use ami_run_machine::{Boot, Exit, Handle, Identity, Machine, MachineError, Network, Spec};
+use ami_run_machine::{Boot, Exit, Handle, Identity, Machine, MachineError, Network, Spec, Uefi, Variables};
 use ami_run_network::{Config, Guest, Resolvers, UserLink};
+use ami_run_storage::flash::FlashFile;
 use parking_lot::Mutex;
 use std::io::Write;
 use std::sync::Arc;
@@ -45,6 +46,37 @@ impl Code {
     fn halt(self) -> Code {
         self.bytes(&[0xfa, 0xf4, 0xeb, 0xfc])
     }
+    /// Goes on in 32-bit mode, where all addresses can be reached.
+    fn flat(mut self) -> Code {
+        // A null segment, code and data from 0 to 4 GiB (Intel SDM volume 3, 3.4.5); where they are; a jump over them.
+        const GDT: [u8; 24] =
+            [0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0x9b, 0xcf, 0, 0xff, 0xff, 0, 0, 0, 0x93, 0xcf, 0];
+        let at = |offset: usize| u32::try_from(offset).unwrap() | 0xffff_0000;
+        self = self.bytes(&[0xeb, 30]);
+        let gdt = self.0.len();
+        self = self.bytes(&GDT).bytes(&[23, 0]).bytes(&at(gdt).to_le_bytes());
+        let [low, high] = u16::try_from(gdt + GDT.len()).unwrap().to_le_bytes();
+        // cs lgdtd [pointer]; mov eax, cr0; or al, 1; mov cr0, eax; jmp dword 8:next
+        self = self
+            .bytes(&[0x2e, 0x66, 0x0f, 0x01, 0x16, low, high, 0x0f, 0x20, 0xc0, 0x0c, 1, 0x0f, 0x22, 0xc0]);
+        let next = at(self.0.len() + 8);
+        self = self.bytes(&[0x66, 0xea]).bytes(&next.to_le_bytes()).bytes(&[8, 0]);
+        // mov ax, 16; mov ds, ax; mov dx, COM1
+        self.bytes(&[0x66, 0xb8, 16, 0, 0x8e, 0xd8, 0x66, 0xba, 0xf8, 0x03])
+    }
+    /// In 32-bit mode: mov byte [address], value
+    fn put(self, address: u32, value: u8) -> Code {
+        self.bytes(&[0xc6, 0x05]).bytes(&address.to_le_bytes()).bytes(&[value])
+    }
+    /// In 32-bit mode, dx being COM1: mov al, [address]; out dx, al
+    fn tell(self, address: u32) -> Code {
+        self.bytes(&[0xa0]).bytes(&address.to_le_bytes()).bytes(&[0xee])
+    }
+    /// In 32-bit mode: mov dx, port; mov al, value; out dx, al; cli; hlt; jmp back
+    fn last8(self, port: u16, value: u8) -> Code {
+        let [low, high] = port.to_le_bytes();
+        self.bytes(&[0x66, 0xba, low, high, 0xb0, value, 0xee, 0xfa, 0xf4, 0xeb, 0xfc])
+    }
     /// A ROM of 64 KiB that jumps here from the reset vector.
     fn rom(self) -> Vec<u8> {
         let mut rom = self.0;
@@ -62,6 +94,10 @@ fn machine(code: Code, cpus: u32) -> Option<Machine> {
 
 /// The same, on a network.
 fn machine_on(code: Code, cpus: u32, network: Option<Network>) -> Option<Machine> {
+    machine_of(Boot::Firmware(code.rom()), cpus, network)
+}
+
+fn machine_of(boot: Boot, cpus: u32, network: Option<Network>) -> Option<Machine> {
     let spec = Spec {
         identity: Identity {
             instance_id: "i-0123456789abcdef0".to_owned(),
@@ -76,7 +112,7 @@ fn machine_on(code: Code, cpus: u32, network: Option<Network>) -> Option<Machine
         trace: None,
         fail_on_triple_fault: false,
     };
-    match Machine::new(spec, Boot::Firmware(code.rom())) {
+    match Machine::new(spec, boot) {
         Ok(machine) => Some(machine),
         Err(why @ (MachineError::NoKvm | MachineError::KvmPermission)) => {
             skip(&why.to_string());
@@ -272,4 +308,69 @@ fn a_network_card_stands_in_slot_5() {
         handle.console().take(&mut said);
         assert_eq!(said, expected);
     }
+}
+
+/// What OVMF does to find out what the chip is, and to write: its byte is at one address, 64 KiB of code above it.
+#[test]
+fn a_guest_drives_the_flash_of_its_variables_and_what_it_wrote_stays_over_a_reset() {
+    const SIZE: usize = 0x8_4000;
+    const FLASH: u32 = 0xffff_0000 - 0x8_4000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("uefi-vars");
+    let mut image = vec![0xff; SIZE];
+    image[..3].copy_from_slice(b"abc");
+    FlashFile::create(&path, &image).unwrap();
+    let (file, content) = FlashFile::open(&path, SIZE).unwrap();
+    let byte = FLASH + 0x1000;
+    let code = Code::default()
+        .flat()
+        // The bytes themselves; the status after it was cleared is 0, but read as an array.
+        .tell(FLASH)
+        .put(FLASH, 0x50)
+        .tell(FLASH)
+        .put(FLASH, 0x70)
+        .tell(FLASH)
+        .put(FLASH, 0xff)
+        .tell(FLASH + 1)
+        // A byte is programmed to `A`, and then to what both have in common.
+        .put(byte, 0x10)
+        .put(byte, 0x41)
+        .put(byte, 0xff)
+        .tell(byte)
+        .put(byte, 0x10)
+        .put(byte, 0x62)
+        .put(byte, 0xff)
+        .tell(byte)
+        // The first block is erased.
+        .put(FLASH, 0x20)
+        .put(FLASH, 0xd0)
+        .put(FLASH, 0xff)
+        .tell(FLASH + 2)
+        .last8(0x64, 0xfe);
+    let rom = code.rom();
+    let mut file_of_code = tempfile::tempfile().unwrap();
+    file_of_code.write_all(&rom).unwrap();
+    let variables = Variables { file, content };
+    let uefi = Uefi { code: file_of_code, code_size: rom.len(), variables };
+    let Some(machine) = machine_of(Boot::Uefi(uefi), 1, None) else { return };
+    let handle = machine.handle();
+    let (thread, stop) = (std::thread::spawn(move || machine.run(|| ())), handle.clone());
+    let said = wait_for_bytes(&handle, 14);
+    stop.stop();
+    assert!(matches!(thread.join().unwrap().unwrap(), Exit::Stopped));
+    assert_eq!(&said[..7], b"aa\0bA@\xff", "the first time");
+    assert_eq!(&said[7..14], b"\xff\xff\0\xff@@\xff", "after a reset");
+    image[..3].fill(0xff);
+    image[0x1000] = b'@';
+    assert!(std::fs::read(&path).unwrap() == image, "compacted at the end");
+}
+
+fn wait_for_bytes(handle: &Handle, count: usize) -> Vec<u8> {
+    let (start, mut all) = (Instant::now(), Vec::new());
+    while all.len() < count {
+        assert!(start.elapsed() < Duration::from_secs(120), "only got {all:02x?}");
+        std::thread::sleep(Duration::from_millis(2));
+        handle.console().take(&mut all);
+    }
+    all
 }
