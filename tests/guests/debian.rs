@@ -1,5 +1,5 @@
 //! Stock Debian, where KVM is real: by the distribution's SeaBIOS and GRUB to `login:`, and everything that one
-//! launch can show.
+//! launch can show. What UEFI firmware makes of the same disk is in `uefi`.
 
 use crate::expect::{Launch, done, guest, path, state};
 use crate::network::{self, World};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Logs in on the console, as the recipe documents; returns what it showed before. SeaBIOS sends what GRUB said
 /// through it late, into the middle of GRUB's own lines, so only GRUB's last line is whole for certain.
-fn log_in(launch: &mut Launch) -> String {
+pub(crate) fn log_in(launch: &mut Launch) -> String {
     let boot = launch.wait_for("login: ");
     launch.type_in("admin\n");
     launch.wait_for("Password: ");
@@ -53,7 +53,8 @@ fn stock_debian_finds_itself_on_ec2() {
     let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
     let mut arguments = with_more_volumes(&recipe, temporary.path()).to_vec();
     // A type with instance store, and less memory than it has: the testbed has no more.
-    arguments.extend(["--instance-type", "m5d.large", "--memory", "5G"].map(str::to_owned));
+    let machine = ["--instance-type", "m5d.large", "--memory", "5G", "--boot-mode", "legacy-bios"];
+    arguments.extend(machine.map(str::to_owned));
     let world = World::new();
     arguments.extend(world.options(temporary.path()));
     let mut launch = Launch::start(&arguments);
@@ -189,7 +190,7 @@ fn on_qcow2_and_virtio_blk_stock_debian_grows_and_keeps_a_file_over_a_reboot() {
     };
     let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
     let mut arguments = on_qcow2(&recipe, &formats, temporary.path());
-    let more = ["--cpus", "2", "--disk-interface", "virtio"];
+    let more = ["--cpus", "2", "--disk-interface", "virtio", "--boot-mode", "legacy-bios"];
     arguments.extend(more.map(str::to_owned));
     arguments.extend(["--block-device-mappings", "DeviceName=/dev/sdg,NoDevice="].map(str::to_owned));
     let mut launch = Launch::start(&arguments);
@@ -224,7 +225,7 @@ fn on_stop_and_start_stock_debian_keeps_what_it_wrote() {
     let second = "DeviceName=/dev/sdf,Ebs={VolumeSize=1,DeleteOnTermination=false}";
     let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
     let mut launch =
-        [&image, "-d", "--cpus", "2", "--block-device-mappings", second].map(str::to_owned).to_vec();
+        [&image, "-d", "--boot-mode", "legacy-bios", "--block-device-mappings", second].map(str::to_owned).to_vec();
     launch.extend(World::new().options(temporary.path()));
     let launch: Vec<&str> = launch.iter().map(String::as_str).collect();
     let id = done(&state, &[&launch[..], &["--wait-for", "login", "--wait-for", "ssh"]].concat())
@@ -277,7 +278,7 @@ fn on_stop_and_start_stock_debian_keeps_what_it_wrote() {
 }
 
 /// What DescribeInstances says of an instance.
-fn describe(state: &std::sync::Arc<tempfile::TempDir>, id: &str) -> serde_json::Value {
+pub(crate) fn describe(state: &std::sync::Arc<tempfile::TempDir>, id: &str) -> serde_json::Value {
     let all: serde_json::Value = serde_json::from_str(&done(state, &["ls", "--output", "json"])).unwrap();
     let instances =
         all["Reservations"].as_array().unwrap().iter().flat_map(|one| one["Instances"].as_array().unwrap());

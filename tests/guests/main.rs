@@ -10,3 +10,4 @@ mod network;
 #[path = "../volumes/powercut/mod.rs"]
 mod powercut;
 mod small;
+mod uefi;

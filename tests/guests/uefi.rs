@@ -1,0 +1,228 @@
+//! Guests that start by UEFI, where KVM is real: stock Debian with a boot entry of its own, loaders that only an EFI
+//! system partition can show, and the guest's variables after its machine was killed.
+
+use crate::debian::{describe, has, log_in};
+use crate::expect::{End, Launch, done, guest, path, state};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Of the variable that the guest makes here.
+const MARK: &str = "/sys/firmware/efi/efivars/Mark-0f2a1c5e-6d0b-4a63-9a0f-5c1d3c0f7b11";
+/// The recipe's partition.
+const ESP: &str = "15";
+
+/// The text of a boot entry's line by `efibootmgr`: `Boot0007* ours` and, with a newer one, where it is.
+fn entry(listed: &str, name: &str) -> Option<String> {
+    let number = |line: &str| line.strip_prefix("Boot")?.get(..4).map(str::to_owned);
+    listed.lines().find(|line| line.contains(&format!("* {name}"))).and_then(number)
+}
+
+#[test]
+fn on_debian_by_uefi_a_boot_entry_of_the_guest_s_is_used_after_reboot_and_start() {
+    let Some(recipe) = guest("AMI_RUN_GUEST_DEBIAN") else { return };
+    let state = state();
+    // Says uefi-preferred, which this type's firmware has.
+    let image = path(&recipe, "image.json");
+    let id = done(&state, &[&image, "-d", "--name", "guest", "--instance-type", "m5.large", "--memory", "2G"]).trim().to_owned();
+    let instance = describe(&state, &id);
+    assert_eq!(instance["BootMode"], "uefi-preferred", "{instance}");
+    assert_eq!(instance["CurrentInstanceBootMode"], "uefi", "{instance}");
+
+    let mut console = Launch::start_in(&state, &["console", "guest"]);
+    let boot = log_in(&mut console);
+    has(&boot, &["BdsDxe: starting Boot", "Loading initial ramdisk"]);
+    assert!(!boot.contains("SeaBIOS"), "{boot}");
+    firmware(&mut console);
+    let ours = new_entry(&mut console);
+    console.type_in("reboot\n");
+
+    let boot = log_in(&mut console);
+    has(&boot, &[&format!("BdsDxe: starting Boot{ours} \"ours\"")]);
+    let listed = console.shell("efibootmgr");
+    has(&listed, &[&format!("BootCurrent: {ours}"), &format!("BootOrder: {ours},"), "* ours"]);
+    assert_eq!(console.shell(&format!("tail -c +5 {MARK}")), "kept");
+    done(&state, &["stop", "guest", "--timeout", "10m"]);
+    assert_eq!(console.end().code, Some(0));
+
+    done(&state, &["start", "guest"]);
+    let mut console = Launch::start_in(&state, &["console", "guest"]);
+    console.wait_for(&format!("BdsDxe: starting Boot{ours} \"ours\""));
+    console.wait_for("Loading initial ramdisk");
+    done(&state, &["terminate", "--force", "guest"]);
+}
+
+/// What the kernel and the distribution's tools see of the firmware.
+fn firmware(console: &mut Launch) {
+    assert_eq!(console.shell("cat /sys/firmware/efi/fw_platform_size"), "64");
+    let tables = console.shell("dmidecode -t system -t bios");
+    has(&tables, &["SMBIOS 3.", "Vendor: Amazon EC2", "Manufacturer: Amazon EC2", "UUID: ec2"]);
+    has(&tables, &["UEFI is supported"]);
+    assert_eq!(console.shell("cat /sys/class/dmi/id/product_name"), "m5.large");
+    let acpi = console.shell("dmesg | grep -E 'ACPI: (RSDP|FACP|DSDT|APIC)'");
+    has(&acpi, &["AMAZON", "AMZN"]);
+    let complaints = "dmesg | grep -iE 'firmware bug|acpi (bios )?error|bios bug|call trace|efi: .*(error|fail)'";
+    assert_eq!(console.shell(complaints), "");
+    assert_eq!(console.shell("nproc"), "2");
+    let root = console.shell("findmnt -no SOURCE /");
+    assert!(root.starts_with("/dev/nvme"), "{root}");
+    console.shell(&format!("printf '\\007\\000\\000\\000kept' > {MARK}"));
+    assert_eq!(console.shell(&format!("tail -c +5 {MARK}")), "kept");
+}
+
+/// A second entry for the loader, which becomes the first in the order; its number.
+fn new_entry(console: &mut Launch) -> String {
+    let before = console.shell("efibootmgr");
+    has(&before, &["BootCurrent: ", "BootOrder: "]);
+    assert_eq!(entry(&before, "ours"), None, "{before}");
+    let disk = console.shell("lsblk -no PKNAME $(findmnt -no SOURCE /)");
+    let create = format!("efibootmgr -c -d /dev/{disk} -p {ESP} -L ours -l '\\EFI\\BOOT\\BOOTX64.EFI'");
+    let after = console.shell(&create);
+    let ours = entry(&after, "ours").unwrap_or_else(|| panic!("{after}"));
+    has(&after, &[&format!("BootOrder: {ours},")]);
+    assert!(!before.contains(&format!("BootCurrent: {ours}")), "{before}");
+    ours
+}
+
+#[test]
+fn on_virtio_blk_debian_s_kernel_starts_by_uefi() {
+    let Some(recipe) = guest("AMI_RUN_GUEST_DEBIAN") else { return };
+    let image = path(&recipe, "image.json");
+    // Of the initrd: the kernel itself is quiet.
+    let wait = ["--wait-for", "console:root: clean", "--stop-timeout", "1", "--memory", "1G"];
+    let arguments = [&[image.as_str(), "--disk-interface", "virtio", "--net", "none"][..], &wait].concat();
+    let end = Launch::start(&arguments).end();
+    assert_eq!(end.code, Some(0), "{}\n{}", end.console, end.status);
+    has(&end.console, &["BdsDxe: starting Boot", "Loading initial ramdisk"]);
+}
+
+/// A copy of the recipe's systemd-boot disk, which starts the small guest with these kernel arguments.
+fn systemd_boot(recipe: &Path, folder: &Path, arguments: &str) -> String {
+    let (disk, entry) = (folder.join("disk.raw"), folder.join("small.conf"));
+    fs::copy(recipe.join("systemd-boot.img"), &disk).unwrap();
+    fs::write(&entry, format!("linux /vmlinuz\ninitrd /initrd\noptions console=ttyS0 quiet {arguments}\n"))
+        .unwrap();
+    let mut copy = Command::new("mcopy");
+    copy.arg("-o").arg("-i").arg(format!("{}@@1M", disk.display())).arg(&entry);
+    assert!(copy.arg("::loader/entries/small.conf").status().unwrap().success());
+    disk.to_str().unwrap().to_owned()
+}
+
+/// The small guest ran from its first line to its last, started by firmware.
+fn ran(end: &End) {
+    assert_eq!(end.code, Some(0), "{}\n{}", end.console, end.status);
+    has(&end.console, &["BdsDxe: starting Boot", "small: up", "check efi: 64 bits", "small: done"]);
+}
+
+#[test]
+fn systemd_boot_starts_a_kernel_from_virtio_blk() {
+    let Some(recipe) = guest("AMI_RUN_GUEST_UEFI") else { return };
+    let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
+    let disk = systemd_boot(&recipe, temporary.path(), "check=efi,firmware,disks mark=ours");
+    let end = Launch::start(&[&disk, "--boot-mode", "uefi", "--memory", "512M"]).end();
+    ran(&end);
+    has(&end.console, &["complaints 0", "check disks: vda "]);
+}
+
+#[test]
+fn a_unified_kernel_image_starts_from_nvme() {
+    let Some(recipe) = guest("AMI_RUN_GUEST_UEFI") else { return };
+    let disk = path(&recipe, "uki.img");
+    let more = ["--boot-mode", "uefi", "--memory", "512M", "--disk-interface", "nvme"];
+    ran(&Launch::start(&[&[disk.as_str()][..], &more].concat()).end());
+}
+
+/// The guest numbers what it writes, goes on where its variables end, and tells both. The kernel lets everybody change
+/// variables of this vendor, which is its own for crashes.
+const WRITER: &str = r"cd $efivars
+guid=cfc8fc79-be2e-4ddc-97f0-9f98bfe298a0
+n=0
+for file in slot*-$guid; do
+    [ -e $file ] || continue
+    found=$(tail -c +5 $file | head -c 8)
+    echo found $found $(wc -c <$file)
+    found=$(echo $found | sed 's/^0*//')
+    [ $found -le $n ] || n=$found
+done
+echo writing
+while :; do
+    n=$((n + 1))
+    printf '\7\0\0\0%08d%0*d' $n $((n * 37 % 1000 + 1)) 0 >slot$((n % SLOTS))-$guid && echo wrote $n .
+done";
+const SLOTS: u64 = 4;
+
+/// As many bytes as the writer's `n`th value has, attributes included.
+fn bytes(n: u64) -> u64 {
+    4 + 8 + n * 37 % 1000 + 1
+}
+
+/// What a start of the writer finds: the number of each variable.
+fn found(until_writing: &str) -> Vec<u64> {
+    let lines = until_writing.lines().filter_map(|line| line.trim().strip_prefix("found "));
+    let mut numbers = Vec::new();
+    for line in lines {
+        let (number, size) = line.split_once(' ').unwrap();
+        let number: u64 = number.parse().unwrap();
+        assert_eq!(size.parse(), Ok(bytes(number)), "half a value: {line}");
+        numbers.push(number);
+    }
+    numbers.sort_unstable();
+    numbers
+}
+
+/// The instance is not running any more.
+fn killed(state: &Arc<TempDir>, id: &str) {
+    let process = describe(state, id)["AmiRun"]["Process"].to_string();
+    assert!(Command::new("kill").args(["-KILL", &process]).status().unwrap().success());
+    while describe(state, id)["State"]["Name"] == "running" {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn variables_that_a_guest_has_written_survive_kill_9_at_any_moment() {
+    let Some(recipe) = guest("AMI_RUN_GUEST_UEFI") else { return };
+    let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
+    let script = BASE64.encode(WRITER.replace("SLOTS", &SLOTS.to_string()));
+    let disk = systemd_boot(&recipe, temporary.path(), &format!("run={script}"));
+    let state = state();
+    let random = RandomState::new();
+    let launch = [&disk, "-d", "--name", "writer", "--boot-mode", "uefi", "--memory", "512M"];
+    let id = done(&state, &launch).trim().to_owned();
+
+    // Once while the firmware fills an empty store.
+    let variables = state.path().join("instances").join(&id).join("uefi-vars");
+    let size = || fs::metadata(&variables).unwrap().len();
+    let enough = size() + random.hash_one(0) % 50_000;
+    while size() < enough {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    killed(&state, &id);
+
+    let mut announced = 0;
+    for round in 1..=3 {
+        done(&state, &["start", "writer"]);
+        let mut console = Launch::start_in(&state, &["console", "writer"]);
+        let numbers = found(&console.wait_for("\nwriting"));
+        let last = numbers.last().copied().unwrap_or_default();
+        assert!(last >= announced, "round {round}: {announced} was written, {numbers:?} is left");
+        let expected: Vec<u64> = (1..=last).rev().take(SLOTS as usize).rev().collect();
+        assert_eq!(numbers, expected, "round {round}: what is left is what the guest wrote until a moment");
+        let count = 1 + random.hash_one(round) % 40;
+        console.wait_for(&format!("wrote {} .", last + count));
+        announced = last + count;
+        std::thread::sleep(Duration::from_micros(random.hash_one(announced) % 200_000));
+        killed(&state, &id);
+        drop(console);
+    }
+    done(&state, &["start", "writer"]);
+    let numbers = found(&Launch::start_in(&state, &["console", "writer"]).wait_for("\nwriting"));
+    assert!(numbers.last().is_some_and(|last| *last >= announced), "{announced}, {numbers:?}");
+    done(&state, &["terminate", "--force", "writer"]);
+}
