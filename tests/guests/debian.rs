@@ -3,6 +3,7 @@
 
 use crate::expect::{Launch, done, guest, path, state};
 use crate::network::{self, World};
+use crate::uefi;
 use std::path::Path;
 
 /// Logs in on the console, as the recipe documents; returns what it showed before. SeaBIOS sends what GRUB said
@@ -53,8 +54,7 @@ fn stock_debian_finds_itself_on_ec2() {
     let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
     let mut arguments = with_more_volumes(&recipe, temporary.path()).to_vec();
     // A type with instance store, and less memory than it has: the testbed has no more.
-    let machine = ["--instance-type", "m5d.large", "--memory", "5G", "--boot-mode", "legacy-bios"];
-    arguments.extend(machine.map(str::to_owned));
+    arguments.extend(["--instance-type", "m5d.large", "--memory", "5G"].map(str::to_owned));
     let world = World::new();
     arguments.extend(world.options(temporary.path()));
     let mut launch = Launch::start(&arguments);
@@ -190,7 +190,7 @@ fn on_qcow2_and_virtio_blk_stock_debian_grows_and_keeps_a_file_over_a_reboot() {
     };
     let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
     let mut arguments = on_qcow2(&recipe, &formats, temporary.path());
-    let more = ["--cpus", "2", "--disk-interface", "virtio", "--boot-mode", "legacy-bios"];
+    let more = ["--cpus", "2", "--disk-interface", "virtio"];
     arguments.extend(more.map(str::to_owned));
     arguments.extend(["--block-device-mappings", "DeviceName=/dev/sdg,NoDevice="].map(str::to_owned));
     let mut launch = Launch::start(&arguments);
@@ -218,23 +218,29 @@ fn on_qcow2_and_virtio_blk_stock_debian_grows_and_keeps_a_file_over_a_reboot() {
 }
 
 #[test]
-fn on_stop_and_start_stock_debian_keeps_what_it_wrote() {
+fn on_stop_start_and_reboot_by_uefi_stock_debian_keeps_what_it_wrote() {
     let Some(recipe) = guest("AMI_RUN_GUEST_DEBIAN") else { return };
     let state = state();
     let image = path(&recipe, "image.json");
     let second = "DeviceName=/dev/sdf,Ebs={VolumeSize=1,DeleteOnTermination=false}";
     let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
     let mut launch =
-        [&image, "-d", "--boot-mode", "legacy-bios", "--block-device-mappings", second].map(str::to_owned).to_vec();
+        [&image, "-d", "--cpus", "2", "--block-device-mappings", second].map(str::to_owned).to_vec();
     launch.extend(World::new().options(temporary.path()));
     let launch: Vec<&str> = launch.iter().map(String::as_str).collect();
     let id = done(&state, &[&launch[..], &["--wait-for", "login", "--wait-for", "ssh"]].concat())
         .trim()
         .to_owned();
-    let address = describe(&state, &id)["PrivateIpAddress"].clone();
+    let launched = describe(&state, &id);
+    let address = launched["PrivateIpAddress"].clone();
+    assert_eq!(launched["BootMode"], "uefi-preferred", "{launched}");
+    assert_eq!(launched["CurrentInstanceBootMode"], "uefi", "{launched}");
     // Late: the prompt was said before anybody looked.
     let mut console = Launch::start_in(&state, &["console", "guest"]);
-    log_in(&mut console);
+    let boot = log_in(&mut console);
+    has(&boot, &["BdsDxe: starting Boot", "Loading initial ramdisk"]);
+    uefi::firmware(&mut console);
+    let ours = uefi::new_entry(&mut console);
     console.shell("mkfs.ext4 -q /dev/sdf");
     console.shell("mkdir /srv/second; mount /dev/sdf /srv/second");
     console.shell(
@@ -253,18 +259,19 @@ fn on_stop_and_start_stock_debian_keeps_what_it_wrote() {
 
     done(&state, &["start", "guest"]);
     let mut console = Launch::start_in(&state, &["console", "guest"]);
-    log_in(&mut console);
+    let boot = log_in(&mut console);
+    uefi::uses_entry(&mut console, &boot, &ours);
     assert_eq!(console.shell("cat /var/tmp/mark"), "root");
     assert_eq!(console.shell("cat /var/lib/user-data"), "ran", "once");
     console.shell("mount /dev/sdf /srv/second");
     assert_eq!(console.shell("cat /srv/second/mark"), "second");
     assert_eq!(console.shell("cat /sys/block/nvme*/device/serial | sort"), serials, "the same volumes");
-    console.type_in("poweroff\n");
-    done(&state, &["wait", "guest", "stopped", "--timeout", "10m"]);
-    assert_eq!(describe(&state, &id)["StateReason"]["Code"], "Client.InstanceInitiatedShutdown");
-    assert_eq!(console.end().code, Some(0));
+    console.type_in("reboot\n");
+    uefi::starts_entry(&mut console, &ours);
+    done(&state, &["stop", "--force", "guest"]);
+    assert_eq!(describe(&state, &id)["StateReason"]["Code"], "Client.UserInitiatedShutdown");
     let log = done(&state, &["logs", "guest"]);
-    has(&log, &["reboot: Power down"]);
+    has(&log, &["reboot: Restarting system"]);
     // The root goes, the second volume says that it stays.
     let said = done(&state, &["terminate", "guest", "--output", "json"]);
     has(&said, &["\"terminated\""]);
