@@ -20,6 +20,8 @@ pub struct Firmware {
 pub struct Uefi {
     /// The file of the code, which is long: it is mapped, not read.
     pub code: PathBuf,
+    /// Where it begins in the file: behind the variables if they are in one.
+    pub code_offset: u64,
     pub code_size: u64,
     /// The variables of a machine that has never run.
     pub variables: Firmware,
@@ -91,7 +93,7 @@ pub fn uefi(explicit: Option<&Path>) -> Result<Uefi, FirmwareError> {
     let path = PathBuf::from("/usr/share/OVMF/OVMF_VARS_4M.fd");
     let source = Source::open(&path, "a UEFI variable store (OVMF_VARS_4M.fd)")?;
     let bytes = source.read(0, usize::try_from(source.length).unwrap_or(usize::MAX))?;
-    Ok(Uefi { code: code.to_owned(), code_size, variables: Firmware { path, bytes } })
+    Ok(Uefi { code: code.to_owned(), code_offset: 0, code_size, variables: Firmware { path, bytes } })
 }
 
 /// The first candidate that is a BIOS. If none is, the first that exists says what is wrong with it.
