@@ -115,6 +115,7 @@ impl Life {
             key: None,
             key_file: None,
             user: None,
+            uefi_data: None,
             iam_credentials: None,
         };
         catalog.create(new).unwrap()

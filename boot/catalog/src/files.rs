@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 const MAX_RECORD: u64 = 4 << 20;
 pub(crate) const INSTANCE: &str = "instance.json";
 
+/// What an instance's UEFI firmware keeps between its starts, in the instance's folder.
+pub const UEFI_VARS: &str = "uefi-vars";
+
 /// Of an instance.
 pub(crate) fn lock(instance: &Path) -> PathBuf {
     instance.join("lock")

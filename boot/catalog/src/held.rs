@@ -145,8 +145,8 @@ impl Held {
         self.lock.come_alive().map_err(fail)
     }
 
-    /// TerminateInstances, of a machine that runs no more: volumes go with it as their DeleteOnTermination says,
-    /// and the record and the console's log stay for an hour.
+    /// TerminateInstances, of a machine that runs no more: volumes go with it as their DeleteOnTermination says, its
+    /// UEFI variables go, and the record and the console's log stay for an hour.
     pub fn terminate(mut self, reason: StateReason) -> Result<Terminated, CatalogError> {
         self.end(reason)
     }
@@ -167,6 +167,7 @@ impl Held {
         fault::point("terminate-begun");
         let kept = self.dispose_of_volumes()?;
         fault::point("terminate-volumes");
+        files::remove(&self.folder.join(files::UEFI_VARS))?;
         let id = self.record.instance_id.clone();
         addresses::free(self.catalog.folder(), &self.record.private_ip_address, &id)?;
         fault::point("terminate-address");

@@ -1,10 +1,10 @@
 //! What is on disk: instances and volumes, who may change them, and what a verb of EC2's makes of each state.
 //!
-//! The state folder holds `instances/i-…/` (instance.json, volumes/vol-…, console.log, control.sock, lock,
-//! reserve), `addresses/` (which instance has which), and `volumes/`, of no instance. Who holds an instance's lock is the only
-//! one to write its record, and an instance is alive exactly while the process that runs its machine holds it. What a
-//! killed process has left is told for what it is, and put in order by whoever comes next (settle); each verb's steps
-//! are in such an order that this can be done wherever it was cut short (fault).
+//! The state folder holds `instances/i-…/` (instance.json, volumes/vol-…, uefi-vars, console.log, control.sock, lock,
+//! reserve), `addresses/` (which instance has which), and `volumes/`, of no instance. Who holds an instance's lock is
+//! the only one to write its record, and an instance is alive exactly while the process that runs its machine holds
+//! it. What a killed process has left is told for what it is, and put in order by whoever comes next (settle); each
+//! verb's steps are in such an order that this can be done wherever it was cut short (fault).
 //!
 //! Each verb takes and gives what EC2's action of that name does, with its errors. The command is one face of them.
 //!
@@ -50,6 +50,7 @@ mod volumes;
 
 pub use catalog::Catalog;
 pub use error::CatalogError;
+pub use files::UEFI_VARS;
 pub use held::{Held, Terminated};
 pub use metadata::{changed_metadata, check_metadata_tag};
 pub use modify::Change;

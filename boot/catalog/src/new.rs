@@ -64,6 +64,8 @@ pub struct NewInstance {
     pub key_file: Option<PathBuf>,
     /// Who logs in by SSH.
     pub user: Option<String>,
+    /// As RegisterImage has it.
+    pub uefi_data: Option<String>,
     pub iam_credentials: Option<String>,
 }
 
@@ -168,6 +170,7 @@ pub(crate) fn record(new: NewInstance, id: &str, address: Ipv4Addr) -> Result<In
             public_key: new.key.map(|(_, openssh)| openssh),
             key_file: new.key_file,
             user: new.user,
+            uefi_data: new.uefi_data,
             iam_credentials: new.iam_credentials,
         },
         other: Map::new(),

@@ -76,10 +76,12 @@ pub struct InstanceRecord {
 }
 
 impl InstanceRecord {
-    /// As it may be shown: EC2 does not tell user data among an instance's members, since people keep secrets there.
+    /// As it may be shown: EC2 does not tell user data among an instance's members, since people keep secrets there,
+    /// and UefiData only to who asks for them.
     #[must_use]
     pub fn without_user_data(mut self) -> InstanceRecord {
         self.own.user_data = None;
+        self.own.uefi_data = None;
         self
     }
 
@@ -201,6 +203,9 @@ pub struct Launch {
     /// Who logs in by SSH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The variables that its UEFI firmware begins with, as RegisterImage has them: read at the first start only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uefi_data: Option<String>,
     /// Where the credentials of its role come from: `env`, `profile:NAME` or `file:PATH`. Never they themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iam_credentials: Option<String>,

@@ -58,6 +58,7 @@ pub(crate) fn new_instance(catalog: &Catalog) -> NewInstance {
         key: None,
         key_file: None,
         user: None,
+        uefi_data: None,
         iam_credentials: None,
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::exit::Code;
 use crate::failure::Failure;
-use ami_run_catalog::{Held, InstanceRecord, Start};
+use crate::uefi_data;
+use ami_run_catalog::{Held, InstanceRecord, Start, UEFI_VARS};
+use ami_run_firmware::find::Firmware;
 use ami_run_firmware::{direct, find};
 use ami_run_image::BootMode;
 use ami_run_machine::{Boot, Uefi, Variables};
@@ -10,9 +12,6 @@ use ami_run_storage::flash::{FlashError, FlashFile};
 use std::error::Error;
 use std::fs::File;
 use std::io;
-
-/// The UEFI variables in the instance's folder.
-const VARIABLES: &str = "uefi-vars";
 
 /// What runs first, looked at.
 #[derive(Debug)]
@@ -67,29 +66,31 @@ impl First {
                     Failure::new(Code::Host, message).because(&cause)
                 })?;
                 let code_size = usize::try_from(firmware.code_size).unwrap_or(usize::MAX);
-                let variables = variables(held, &firmware.variables.bytes).map_err(|cause| {
-                    let code = match cause {
-                        FlashError::Io { .. } => Code::Host,
-                        _ => Code::Refused,
-                    };
-                    Failure::new(code, "cannot use the instance's UEFI variables").because(&cause)
-                })?;
+                let variables = variables(held, &firmware.variables)?;
                 Ok(Boot::Uefi(Uefi { code, code_size, variables }))
             }
         }
     }
 }
 
-/// The instance's own, which begin as the firmware's do.
-fn variables(held: &Held, template: &[u8]) -> Result<Variables, FlashError> {
-    let path = held.folder().join(VARIABLES);
-    let open = || FlashFile::open(&path, template.len());
+/// The instance's own, which begin as it was given them, or else as the firmware's do.
+fn variables(held: &Held, template: &Firmware) -> Result<Variables, Failure> {
+    let refuse = |cause: FlashError| {
+        let code = match cause {
+            FlashError::Io { .. } => Code::Host,
+            _ => Code::Refused,
+        };
+        Failure::new(code, "cannot use the instance's UEFI variables").because(&cause)
+    };
+    let path = held.folder().join(UEFI_VARS);
+    let open = || FlashFile::open(&path, template.bytes.len());
     let (file, content) = match open() {
         Err(FlashError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            FlashFile::create(&path, template)?;
-            open()?
+            let given = held.record().own.uefi_data.as_deref();
+            FlashFile::create(&path, &uefi_data::first_store(given, template)?).map_err(refuse)?;
+            open().map_err(refuse)?
         }
-        opened => opened?,
+        opened => opened.map_err(refuse)?,
     };
     Ok(Variables { file, content })
 }

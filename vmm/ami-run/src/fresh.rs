@@ -23,6 +23,7 @@ pub(crate) fn instance(args: &Launch, plan: &Plan, reservation: &Reservation, in
         network: network(args),
         key_file: args.given.ssh_key.as_ref().map(full),
         user: args.user.clone(),
+        uefi_data: plan.uefi_data.clone(),
         ..described(&plan.launch, &plan.inputs, reservation, |planned| origin(args, planned))
     }
 }
@@ -74,6 +75,7 @@ pub(crate) fn described(
         key: inputs.key.as_ref().map(|key| (key.name.clone(), key.openssh.clone())),
         key_file: None,
         user: None,
+        uefi_data: None,
         iam_credentials: inputs.iam_credentials.clone(),
     }
 }

@@ -13,7 +13,7 @@ use crate::run::{self, After, Face, io_failure};
 use crate::session::{Ended, Signals};
 use crate::ssh::key::KeyPair;
 use crate::state::{self, catalog_failure};
-use crate::{answer, fresh, host, metadata, network, ssh, ui};
+use crate::{answer, fresh, host, metadata, network, ssh, uefi_data, ui};
 use ami_run_catalog::{Catalog, Held, InstanceRecord, Network, NewInstance};
 use ami_run_image::Warning;
 use ami_run_metadata::PublicKey;
@@ -94,6 +94,7 @@ fn get_ready(args: &Launch, plan: &mut Plan) -> Result<Ready, Failure> {
     plan.check_cpus()?;
     plan.check_memory(args)?;
     let first = firmware::find(&plan.start, plan.launch.boot_mode)?;
+    uefi_data::check_room(plan.uefi_data.as_deref(), &first)?;
     host::check_kvm(args.force)?;
     let catalog = state::catalog()?;
     let outputs = outputs::open(args, plan)?;
@@ -255,8 +256,9 @@ fn terminal(args: &Launch) -> Result<(Option<Screen>, Input), Failure> {
         (Output::Json, Some(_)) => Ok(None),
     };
     let screen = screen.map_err(|cause| io_failure("use the console's output", &cause))?;
-    let read_already =
-        args.image.as_deref() == Some(Path::new("-")) || args.given.user_data.as_deref() == Some("-");
+    let options = [&args.given.user_data, &args.uefi_data];
+    let read_already = args.image.as_deref() == Some(Path::new("-"))
+        || options.into_iter().any(|given| given.as_deref() == Some("-"));
     let input = if read_already { Ok(Input::none()) } else { Input::open(args.escape, false) };
     Ok((screen, input.map_err(|cause| io_failure("use the terminal", &cause))?))
 }

@@ -38,6 +38,7 @@ mod socket;
 mod source;
 mod ssh;
 mod state;
+mod uefi_data;
 mod ui;
 mod values;
 mod verbs;

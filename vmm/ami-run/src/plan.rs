@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::metadata::Inputs;
 use crate::snapshots::{self, Places};
 use crate::source::{self, ASSUMED_SNAPSHOT, Source};
-use crate::{host, inspect, mappings, metadata, network};
+use crate::{host, inspect, mappings, metadata, network, uefi_data};
 use ami_run_catalog::Start;
 use ami_run_image::{Architecture, Image, LaunchPlan, PlannedVolume, Refusal, Request, Warning};
 use ami_run_inspect::{Claims, Depth, Finding, Guess, Severity, guess, lint};
@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) launch: LaunchPlan,
     pub(crate) start: Start,
     pub(crate) inputs: Inputs,
+    /// In base64.
+    pub(crate) uefi_data: Option<String>,
     /// The disk files of its volumes, which it has looked into.
     pub(crate) bases: Bases,
     kind: Kind,
@@ -48,7 +50,10 @@ pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
     let source = args.image.as_deref().map(|path| source::open(path, bare, wanted)).transpose()?;
     let mut named = Named::new(args, source)?;
     let mut launch = named.decide(args)?;
+    check_standard_input(args)?;
     let inputs = given(args, &mut launch)?;
+    let uefi_data =
+        args.uefi_data.as_deref().map(|given| uefi_data::read(given, launch.boot_mode)).transpose()?;
     if named.kind == Kind::Image
         && let Some(id) = &launch.image_id
     {
@@ -56,17 +61,31 @@ pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
     }
     let guessed = named.guess.map(|guess| guess.why);
     let Named { name, kind, bases, .. } = named;
-    let mut plan = Plan { name, launch, start: start(args), inputs, bases, kind, guessed };
+    let mut plan = Plan { name, launch, start: start(args), inputs, uefi_data, bases, kind, guessed };
     plan.launch.warnings.extend(network::warning(&args.net));
     Ok(plan)
 }
 
+/// It is read once.
+fn check_standard_input(args: &Launch) -> Result<(), Failure> {
+    let image = args.image.as_deref() == Some(Path::new("-"));
+    let options = [("--user-data", &args.given.user_data), ("--uefi-data", &args.uefi_data)];
+    let mut read = image.then_some("the image");
+    for (option, given) in options {
+        if given.as_deref() != Some("-") {
+            continue;
+        }
+        if let Some(other) = read {
+            let message = format!("{option} -: {other} is read from standard input already");
+            return Err(Failure::new(Code::CommandLine, message).hint("name a file"));
+        }
+        read = Some(option);
+    }
+    Ok(())
+}
+
 /// What the instance is given besides.
 fn given(args: &Launch, launch: &mut LaunchPlan) -> Result<Inputs, Failure> {
-    if args.image.as_deref() == Some(Path::new("-")) && args.given.user_data.as_deref() == Some("-") {
-        let message = "--user-data -: the image is read from standard input already";
-        return Err(Failure::new(Code::CommandLine, message).hint("name a file"));
-    }
     let inputs = metadata::inputs(&args.given, args.name.as_deref(), &launch.metadata_options)?;
     launch.metadata_options.clone_from(&inputs.metadata_options);
     Ok(inputs)

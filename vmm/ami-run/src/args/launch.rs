@@ -266,6 +266,13 @@ pub(crate) struct Launch {
     #[arg(long, value_name = "MODE", value_parser = values::boot_mode, help_heading = "As on EC2")]
     pub(crate) boot_mode: Option<ImageBootMode>,
 
+    /// What its UEFI variables are at the first start: a file of UefiData, or - for standard input
+    ///
+    /// UefiData is base64, as `aws ec2 get-instance-uefi-data` gives it (its JSON is taken, too), `ami-run uefi-data`
+    /// and uefivars. It holds Secure Boot's keys and boot entries. Otherwise the firmware begins with its own.
+    #[arg(long, value_name = "FILE", conflicts_with = "kernel", help_heading = "As on EC2")]
+    pub(crate) uefi_data: Option<String>,
+
     /// Changes to the image's block devices (repeatable), in the AWS CLI's syntax
     ///
     /// JSON, shorthand such as DeviceName=/dev/sda1,Ebs={VolumeSize=20,VolumeType=gp3}, or file://PATH of either.
