@@ -1,6 +1,7 @@
 //! Everything that can be wrong with firmware, kernel or initrd, in words for whoever named the file. The cause
 //! that the operating system gave is the error's source and is not repeated in its text.
 
+use crate::uefi::StoreError;
 use std::io;
 use std::path::PathBuf;
 
@@ -25,6 +26,44 @@ pub enum FirmwareError {
          name another with --firmware FILE", path.display()
     )]
     BiosEntry { path: PathBuf },
+    #[error(
+        "{} is UEFI firmware, and the machine is to start by legacy-bios; name a BIOS (bios-256k.bin) with --firmware \
+         FILE, or start by uefi: --boot-mode uefi", path.display()
+    )]
+    UefiForBios { path: PathBuf },
+    #[error(
+        "OVMF is not installed: no OVMF_CODE_4M.fd was found, and its builds for Secure Boot would hang on this \
+         machine. Install the package ovmf (Debian, Ubuntu), edk2-ovmf (Fedora, Arch) or qemu-ovmf-x86_64 (openSUSE), \
+         or name the file with --firmware FILE"
+    )]
+    UefiNotInstalled,
+    #[error(
+        "{} is a BIOS image, and the machine is to start by uefi; name OVMF's code (OVMF_CODE_4M.fd) with --firmware \
+         FILE, or start by the BIOS: --boot-mode legacy-bios", path.display()
+    )]
+    BiosForUefi { path: PathBuf },
+    #[error(
+        "{} is not UEFI firmware for this machine: it is {found}; name another, such as OVMF_CODE_4M.fd, with \
+         --firmware FILE", path.display()
+    )]
+    NotUefi { path: PathBuf, found: String },
+    #[error(
+        "{} is built for Secure Boot with System Management Mode, which this machine does not have: it would hang and \
+         say nothing. Name a build without it, such as OVMF_CODE_4M.fd, or leave --firmware out", path.display()
+    )]
+    NeedsSmm { path: PathBuf },
+    #[error(
+        "there is no variable store for {}: no firmware description names one, and {} is not there; put a copy of the \
+         package's OVMF_VARS file there", code.display(), wanted.display()
+    )]
+    NoVariables { code: PathBuf, wanted: PathBuf },
+    #[error(
+        "{} has {size} bytes, and the variable store of {} has {needed}; take the one that was built with it",
+        path.display(), code.display()
+    )]
+    VariablesSize { path: PathBuf, code: PathBuf, size: u64, needed: u64 },
+    #[error("{} is {problem}", path.display())]
+    Variables { path: PathBuf, problem: StoreError },
     #[error("{} is not a kernel: it is {found}; name a bzImage (vmlinuz) or an ELF file (vmlinux)", path.display())]
     NotAKernel { path: PathBuf, found: String },
     #[error("the kernel {} is made for {architecture}; name one that is made for x86_64", path.display())]

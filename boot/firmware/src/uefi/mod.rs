@@ -11,13 +11,14 @@ mod error;
 mod fault_tolerant;
 mod packed;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod spec;
 mod store;
 mod volume;
 
 pub use error::{StoreError, UefiDataError};
 pub use store::Store;
+pub(crate) use volume::volume_at;
 
 /// Of [`Variable::attributes`] (UEFI 2.10 §8.2.1): it lasts.
 pub const NON_VOLATILE: u32 = 0x01;

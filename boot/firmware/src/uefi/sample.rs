@@ -13,7 +13,7 @@ pub(super) const GLOBAL: [u8; 16] =
 
 /// Sizes of areas, in the image's order.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     pub block: u32,
     pub variables: usize,
     /// Between them and the working block.
@@ -24,7 +24,7 @@ pub(super) struct Layout {
     pub padding: usize,
 }
 
-pub(super) const OVMF_4M: Layout = Layout {
+pub(crate) const OVMF_4M: Layout = Layout {
     block: 0x1000,
     variables: 0x4_0000,
     event_log: 0x1000,
@@ -32,7 +32,7 @@ pub(super) const OVMF_4M: Layout = Layout {
     spare: 0x4_2000,
     padding: 0,
 };
-pub(super) const OVMF_2M: Layout =
+pub(crate) const OVMF_2M: Layout =
     Layout { block: 0x1000, variables: 0xe000, event_log: 0x1000, work: 0x1000, spare: 0x1_0000, padding: 0 };
 pub(super) const AAVMF: Layout = Layout {
     block: 0x4_0000,
@@ -55,7 +55,7 @@ impl Layout {
         self.variables + self.event_log
     }
 
-    pub(super) fn empty(&self) -> Vec<u8> {
+    pub(crate) fn empty(&self) -> Vec<u8> {
         let length = self.spare_at() + self.spare;
         let blocks = Blocks {
             count: U32::new(u32::try_from(length).unwrap() / self.block),

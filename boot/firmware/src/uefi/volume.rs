@@ -78,6 +78,12 @@ impl Volume {
     }
 }
 
+/// The firmware volume that begins here: its length, and whether it is one of variables.
+pub(crate) fn volume_at(image: &[u8]) -> Option<(u64, bool)> {
+    let header: VolumeHeader = record(image, 0)?;
+    (header.signature == VOLUME_SIGNATURE).then_some((header.length.get(), is_of_variables(&header)))
+}
+
 fn is_of_variables(header: &VolumeHeader) -> bool {
     header.signature == VOLUME_SIGNATURE && header.file_system == VARIABLES_FILE_SYSTEM
 }

@@ -1,6 +1,7 @@
-//! Finding firmware, in folders made for the test.
+//! Finding a BIOS, in folders made for the test.
 
 use super::*;
+use crate::find::seabios;
 use std::fs;
 use tempfile::TempDir;
 
@@ -11,20 +12,20 @@ const DESCRIPTION: &str = r#"{
     "features": [], "tags": []
 }"#;
 
-struct System {
-    folder: TempDir,
+pub(in crate::find) struct System {
+    pub(in crate::find) folder: TempDir,
 }
 
 impl System {
-    fn new() -> System {
+    pub(in crate::find) fn new() -> System {
         System { folder: TempDir::new().unwrap() }
     }
 
-    fn places(&self) -> Places {
+    pub(in crate::find) fn places(&self) -> Places {
         Places { root: self.folder.path().join("root"), config: Some(self.folder.path().join("config")) }
     }
 
-    fn write(&self, path: &str, content: &[u8]) -> PathBuf {
+    pub(in crate::find) fn write(&self, path: &str, content: &[u8]) -> PathBuf {
         let path = self.folder.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
@@ -41,7 +42,7 @@ impl System {
     }
 }
 
-fn bios(size: usize) -> Vec<u8> {
+pub(in crate::find) fn bios(size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
     bytes[size - 16] = FAR_JUMP;
     bytes
@@ -125,7 +126,10 @@ fn a_named_file_must_be_a_bios() {
     let empty = system.write("empty", b"");
     let zeroes = system.write("zeroes", &[0; 256 << 10]);
     let fails = |path: &Path| seabios(Some(path)).unwrap_err().to_string();
+    let uefi = system.write("uefi", &crate::find::uefi::tests::code(0x37_c000));
     assert!(fails(&empty).contains("it has 0 bytes"));
+    assert!(fails(&uefi).contains("is UEFI firmware, and the machine is to start by legacy-bios"));
+    assert!(fails(&uefi).contains("--boot-mode uefi"));
     assert!(fails(&zeroes).contains("far jump"));
     assert!(fails(system.folder.path()).contains("is a directory, not a file; name a SeaBIOS image"));
     assert!(fails(Path::new("/dev/null")).contains("is a device"));
@@ -140,5 +144,5 @@ fn the_distribution_s_own_is_found_here() {
         return;
     }
     let places = Places { root: PathBuf::from("/"), config: None };
-    assert!(BIOS_SIZES.contains(&(discover(&places).unwrap().bytes.len() as u64)));
+    assert!(SIZES.contains(&(discover(&places).unwrap().bytes.len() as u64)));
 }
