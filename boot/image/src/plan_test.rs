@@ -104,6 +104,86 @@ fn boot_mode_follows_the_image_the_type_and_the_option() {
     assert_eq!(refused.unwrap_err().place, "--boot-mode");
 }
 
+/// EC2 user guide, "Instance launch behavior with Amazon EC2 boot modes" and "Determine the boot mode of an EC2 instance":
+/// what the image says, and what its instance is started by on a type with both modes, with BIOS only and with UEFI only.
+type Row = (Option<&'static str>, [Option<&'static str>; 3]);
+const TABLE: [Row; 4] = [
+    (Some("legacy-bios"), [Some("legacy-bios"), Some("legacy-bios"), None]),
+    (Some("uefi"), [Some("uefi"), None, Some("uefi")]),
+    (Some("uefi-preferred"), [Some("uefi"), Some("legacy-bios"), Some("uefi")]),
+    (None, [Some("legacy-bios"), Some("legacy-bios"), Some("uefi")]),
+];
+
+/// A type of each kind, with the architecture that EC2 has such types of.
+const KINDS: [(&str, &str, Architecture); 3] = [
+    ("m5.large", "x86_64", Architecture::X86_64),
+    ("m4.large", "x86_64", Architecture::X86_64),
+    ("m6g.large", "arm64", Architecture::Arm64),
+];
+
+/// The kinds are all there are: no type for x86_64 lacks BIOS, and none for arm64 has it.
+#[test]
+fn only_arm64_s_types_have_uefi_alone() {
+    for name in InstanceType::names() {
+        let found = InstanceType::find(&name).unwrap();
+        assert_eq!(found.legacy_bios, found.architecture == Architecture::X86_64, "{name}");
+    }
+    let modes = KINDS.map(|(name, ..)| InstanceType::find(name).map(|it| (it.legacy_bios, it.uefi)).unwrap());
+    assert_eq!(modes, [(true, true), (true, false), (false, true)]);
+}
+
+/// BootMode and CurrentInstanceBootMode as DescribeInstances would have them; None where EC2 refuses the launch, with
+/// the place that is refused.
+fn modes(image_says: Option<&str>, option: Option<&str>, kind: usize) -> Result<[Option<String>; 2], String> {
+    let (instance_type, architecture, host) = KINDS[kind];
+    let said = image_says.map(|mode| format!(r#", "BootMode": "{mode}""#)).unwrap_or_default();
+    let json = image(ROOT, &format!(r#", "Architecture": "{architecture}"{said}"#));
+    let chosen = option.map(|name| ImageBootMode::from_ec2(name).unwrap());
+    let wanted = Request { host, instance_type: Some(instance_type), boot_mode: chosen, ..request(&[]) };
+    match plan(&parse(json.as_bytes(), None).unwrap(), &wanted) {
+        Ok(plan) => {
+            Ok([plan.wanted_boot_mode.map(|mode| mode.to_string()), Some(plan.boot_mode.to_string())])
+        }
+        Err(refusal) => {
+            assert_eq!(refusal.code, "InvalidParameterValue", "{refusal}");
+            Err(refusal.place)
+        }
+    }
+}
+
+#[test]
+fn every_row_of_ec2_s_table_of_boot_modes_is_planned() {
+    let text = |mode: Option<&str>| mode.map(str::to_owned);
+    for (image_says, expected) in TABLE {
+        for (kind, expected) in expected.into_iter().enumerate() {
+            let (name, ..) = KINDS[kind];
+            let planned = modes(image_says, None, kind);
+            let wanted = match expected {
+                Some(current) => Ok([text(image_says), text(Some(current))]),
+                None => Err("BootMode".to_owned()),
+            };
+            assert_eq!(planned, wanted, "{image_says:?} on {name}");
+        }
+    }
+}
+
+/// What `--boot-mode` says counts as if the image said it, whatever that says.
+#[test]
+fn the_option_s_row_counts_whatever_the_image_says() {
+    for (image_says, _) in TABLE {
+        for (option, expected) in TABLE.into_iter().filter(|(mode, _)| mode.is_some()) {
+            for (kind, expected) in expected.into_iter().enumerate() {
+                let planned = modes(image_says, option, kind);
+                let wanted = match expected {
+                    Some(current) => Ok([option.map(str::to_owned), Some(current.to_owned())]),
+                    None => Err("--boot-mode".to_owned()),
+                };
+                assert_eq!(planned, wanted, "{image_says:?}, --boot-mode {option:?} on {}", KINDS[kind].0);
+            }
+        }
+    }
+}
+
 #[test]
 fn imds_support_demands_tokens_and_two_hops() {
     let options = |more: &str| try_plan(&image(ROOT, more)).unwrap().metadata_options;
