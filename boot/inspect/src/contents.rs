@@ -1,6 +1,7 @@
 //! What a disk holds, as far as it matters to a start: plain data that [`look`](crate::look) finds and nobody else
 //! changes.
 
+use crate::loader::{BootList, Loader, Machine};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,8 +24,10 @@ pub struct Contents {
     pub boot_code: BootCode,
     /// As the table lists them. Without a table, a file system on the whole disk stands here as number 0.
     pub partitions: Vec<Partition>,
-    /// EFI programs on the EFI system partitions.
+    /// EFI programs below /EFI, on every FAT.
     pub loaders: Vec<Loader>,
+    /// The lists of shim's fallback there.
+    pub boot_lists: Vec<BootList>,
     pub system: System,
     pub unread: Vec<Unread>,
 }
@@ -154,6 +157,8 @@ pub struct Partition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Esp,
+    /// The Boot Loader Specification's second partition of entries and kernels, XBOOTLDR.
+    XBootLoader,
     /// Where GRUB keeps its core for BIOS.
     BiosBoot,
     /// The MBR's box of logical partitions.
@@ -198,45 +203,16 @@ pub enum BootCodeKind {
     Unknown,
 }
 
-/// An EFI program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loader {
-    pub partition: u32,
-    /// As it is written there, from the root, with `/`.
-    pub path: String,
-    pub machine: Machine,
-}
-
-/// The machine that a program is for: the PE header's word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Machine {
-    X86_64,
-    Arm64,
-    /// 32-bit x86, which EC2's firmware does not start.
-    I386,
-    Other(u16),
-    /// No EFI program at all.
-    None,
-}
-
-impl fmt::Display for Machine {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Machine::X86_64 => to.write_str("x86_64"),
-            Machine::Arm64 => to.write_str("arm64"),
-            Machine::I386 => to.write_str("32-bit x86"),
-            Machine::Other(machine) => write!(to, "machine {machine:#06x}"),
-            Machine::None => to.write_str("no machine: it is no EFI program"),
-        }
-    }
-}
-
 /// The operating system, as far as it was looked into.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct System {
     /// PRETTY_NAME of os-release, by partition.
     pub names: Vec<(u32, String)>,
     pub command_lines: Vec<CommandLine>,
+    /// Entries of the Boot Loader Specification (UAPI.1): systemd-boot's, and GRUB's on Fedora and its kin.
+    pub entries: Vec<BootEntry>,
+    /// systemd-boot's own settings.
+    pub menus: Vec<Menu>,
     /// By version.
     pub kernels: BTreeMap<String, Kernel>,
 }
@@ -248,6 +224,29 @@ pub struct CommandLine {
     pub text: String,
     /// For repair: nobody starts it by default.
     pub rescue: bool,
+}
+
+/// An entry of the Boot Loader Specification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootEntry {
+    pub place: Place,
+    pub title: Option<String>,
+    /// As in [`CommandLine`].
+    pub rescue: bool,
+    /// Its kernel is there.
+    pub kernel: bool,
+    /// What it names and what is not there, as it stands in the entry.
+    pub missing: Vec<String>,
+}
+
+/// systemd-boot's loader.conf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Menu {
+    pub place: Place,
+    /// The pattern of the entry that is started.
+    pub default: Option<String>,
+    /// It waits until somebody chooses.
+    pub waits: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! How a disk file without an image wants to be started. Everything here can be overridden, so it is said with its
 //! reason.
 
-use crate::contents::{Contents, Machine};
+use crate::contents::Contents;
+use crate::loader::Machine;
 use crate::start;
 use ami_run_image::{Architecture, BootMode};
 

@@ -20,24 +20,30 @@
 
 mod boot_code;
 mod bytes;
+mod chain;
 mod contents;
 mod disk;
+mod efi;
 mod files;
 mod guess;
 pub mod initrd;
 mod lint;
+mod loader;
 mod login;
 mod look;
+mod pe;
 mod program;
 mod start;
 mod system;
 mod table;
 
+pub use chain::starts;
 pub use contents::{
-    BootCode, BootCodeKind, Chain, CommandLine, Contents, Copy, Depth, Driver, Found, Gpt, GptMbr, Holds,
-    Kernel, Loader, Machine, MayHold, Partition, Place, Role, System, Table, Unread,
+    BootCode, BootCodeKind, BootEntry, Chain, CommandLine, Contents, Copy, Depth, Driver, Found, Gpt, GptMbr,
+    Holds, Kernel, MayHold, Menu, Partition, Place, Role, System, Table, Unread,
 };
 pub use guess::{Guess, ROOT_DEVICE_NAME, guess};
 pub use lint::{Claims, Code, Finding, Severity, lint, lint_claims};
+pub use loader::{BootList, Loader, LoaderKind, Machine};
 pub use login::login_user;
 pub use look::look;

@@ -2,11 +2,12 @@
 
 use crate::boot_code;
 use crate::contents::{
-    BootCode, BootCodeKind, Contents, Depth, Holds, Loader, MayHold, Partition, Place, Role, System, Table,
-    Unread,
+    BootCode, BootCodeKind, Contents, Depth, Holds, MayHold, Partition, Place, Role, System, Table, Unread,
 };
 use crate::disk::{Disk, Fault};
-use crate::files::{self, FileSystem, identify};
+use crate::efi;
+use crate::files::{self, identify};
+use crate::loader::Loader;
 use crate::program;
 use crate::system::{Survey, Volume};
 use crate::table;
@@ -16,11 +17,7 @@ use std::io::{self, Read, Seek};
 pub(crate) const MOST_AT_START: u64 = 64 << 20;
 const MOST: u64 = 2 << 30;
 
-/// Folders below /EFI, and programs in one of them.
-const MAX_VENDORS: usize = 32;
-const MAX_PROGRAMS: usize = 32;
-/// Programs of one disk, and file systems that are looked into: no disk that starts anything has nearly as many.
-const MAX_LOADERS: usize = 256;
+/// File systems that are looked into: no disk that starts anything has nearly as many.
 const MAX_VOLUMES: usize = 64;
 
 /// Finds what the disk holds. `source` is the snapshot or disk file that the volume is made from, `volume_bytes` the
@@ -47,6 +44,7 @@ fn contents(disk: &mut Disk<'_>, depth: Depth) -> Contents {
         boot_code: BootCode { signature: false, kind: BootCodeKind::None },
         partitions: Vec::new(),
         loaders: Vec::new(),
+        boot_lists: Vec::new(),
         system: System::default(),
         unread: Vec::new(),
     };
@@ -103,7 +101,7 @@ fn unread(place: Place, fault: Fault, may_hold: MayHold) -> Unread {
 fn look_into(disk: &mut Disk<'_>, partition: &Partition, contents: &mut Contents) {
     let result = match (partition.role, partition.holds) {
         (_, Holds::Fat) => files::open(disk, partition)
-            .and_then(|files| loaders(disk, partition.number, files.as_ref(), &mut contents.loaders)),
+            .and_then(|files| efi::read(disk, partition.number, files.as_ref(), contents)),
         (Role::Esp, Holds::Nothing) => Err(Fault::BehindTheEnd),
         (Role::Esp, Holds::Unknown) => Err(Fault::Unknown("it holds no file system that is known here")),
         (Role::Esp, Holds::Ext | Holds::Other(_)) => {
@@ -114,41 +112,6 @@ fn look_into(disk: &mut Disk<'_>, partition: &Partition, contents: &mut Contents
     if let Err(fault) = result {
         contents.unread.push(unread(Place::partition(partition.number), fault, MayHold::Loaders));
     }
-}
-
-/// EFI programs in the folders below /EFI.
-fn loaders(
-    disk: &mut Disk<'_>,
-    partition: u32,
-    files: &dyn FileSystem,
-    found: &mut Vec<Loader>,
-) -> Result<(), Fault> {
-    let root = files.list(disk, "/")?;
-    let Some(efi) = root.into_iter().find(|name| name.eq_ignore_ascii_case("EFI")) else {
-        return Ok(());
-    };
-    let mut vendors = files.list(disk, &efi)?;
-    vendors.sort();
-    for vendor in vendors.iter().take(MAX_VENDORS) {
-        let folder = format!("/{efi}/{vendor}");
-        let mut names = match files.list(disk, &folder) {
-            Ok(names) => names,
-            Err(Fault::Absent) => continue,
-            Err(fault) => return Err(fault),
-        };
-        names.retain(|name| name.to_ascii_lowercase().ends_with(".efi"));
-        names.sort();
-        for name in names.iter().take(MAX_PROGRAMS) {
-            let path = format!("{folder}/{name}");
-            match files.find(disk, &path).and_then(|file| program::machine(disk, &file)) {
-                Ok(_) if found.len() >= MAX_LOADERS => return Err(Fault::TooMuch),
-                Ok(machine) => found.push(Loader { partition, path, machine }),
-                Err(Fault::Absent) => {}
-                Err(fault) => return Err(fault),
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The operating system, over all file systems.

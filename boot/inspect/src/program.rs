@@ -1,56 +1,111 @@
-//! EFI programs and kernels: which machine they are for, and what a unified kernel image carries along (PE/COFF;
-//! Documentation/arch/x86/boot.rst and arm64/booting.rst; UAPI.5 for unified kernel images).
-//!
-//! By hand: it is two numbers and a table of sections. goblin wants the whole file, which may be a hundred megabytes.
+//! EFI programs and kernels: which machine they are for, what they are, and what a unified kernel image carries along
+//! (Documentation/arch/x86/boot.rst and arm64/booting.rst; UAPI.5 for unified kernel images; shim's SBAT.md).
 
-use crate::bytes::{long, short, stands_at, u16_at, u32_at};
-use crate::contents::Machine;
+use crate::bytes::stands_at;
 use crate::disk::{Disk, Fault};
 use crate::files::File;
-
-const HEAD: usize = 4096;
-
-const PE_HEADER_AT: usize = 0x3c;
-/// Behind "PE\0\0": machine, number of sections, and, 14 bytes on, the size of the header that follows.
-const SECTION: usize = 40;
-const MAX_SECTIONS: u16 = 96;
+use crate::loader::{LoaderKind, Machine};
+use crate::pe::{HEAD, Pe};
 
 const BZIMAGE_MAGIC_AT: usize = 0x202;
 const FLAT_MAGIC_AT: usize = 0x38;
+/// A kernel for arm64 that unpacks itself (drivers/firmware/efi/libstub/zboot-header.S).
+const ZBOOT_MAGIC_AT: usize = 4;
 
 /// The longest command line that Linux takes on arm64; x86's is 2048.
 const MAX_COMMAND_LINE: usize = 2048;
+/// SBAT's first lines, and more of an os-release than any has.
+const MAX_TEXT: usize = 4096;
+/// Of a program's own name for itself.
+const MAX_NAME: usize = 64;
 
-/// What a program's first bytes say.
-fn machine_of(head: &[u8]) -> Machine {
-    match pe_header(head).and_then(|at| u16_at(head, at.checked_add(4)?)) {
-        Some(0x8664) => Machine::X86_64,
-        Some(0xaa64) => Machine::Arm64,
-        Some(0x014c) => Machine::I386,
-        Some(other) => Machine::Other(other),
-        None => Machine::None,
+/// An EFI program.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) machine: Machine,
+    pub(crate) kind: LoaderKind,
+    pub(crate) signed: bool,
+}
+
+/// The program in a file of this name.
+pub(crate) fn read(disk: &mut Disk<'_>, file: &File, name: &str) -> Result<Program, Fault> {
+    let head = file.head(disk, HEAD)?;
+    let Some(pe) = Pe::parse(&head) else {
+        return Ok(Program { machine: Machine::None, kind: LoaderKind::Other { name: None }, signed: false });
+    };
+    let kind = if is_linux(&head) { LoaderKind::Linux } else { kind(disk, file, &pe, name)? };
+    Ok(Program { machine: machine(&pe), kind, signed: pe.signed })
+}
+
+fn machine(pe: &Pe) -> Machine {
+    match pe.machine {
+        0x8664 => Machine::X86_64,
+        0xaa64 => Machine::Arm64,
+        0x014c => Machine::I386,
+        other => Machine::Other(other),
     }
 }
 
-/// Where "PE\0\0" stands.
-fn pe_header(head: &[u8]) -> Option<usize> {
-    let at = usize::try_from(u32_at(head, PE_HEADER_AT)?).ok()?;
-    (stands_at(head, 0, b"MZ") && stands_at(head, at, b"PE\0\0")).then_some(at)
+/// Linux kernels are EFI programs, too, and keep their own magic numbers where those were.
+fn is_linux(head: &[u8]) -> bool {
+    stands_at(head, BZIMAGE_MAGIC_AT, b"HdrS")
+        || stands_at(head, FLAT_MAGIC_AT, b"ARM\x64")
+        || stands_at(head, ZBOOT_MAGIC_AT, b"zimg")
 }
 
-/// The machine of an EFI program.
-pub(crate) fn machine(disk: &mut Disk<'_>, file: &File) -> Result<Machine, Fault> {
-    Ok(machine_of(&file.head(disk, HEAD)?))
+fn kind(disk: &mut Disk<'_>, file: &File, pe: &Pe, name: &str) -> Result<LoaderKind, Fault> {
+    let mut text = |section: &[u8]| match pe.section(section) {
+        Some(section) => section.text(disk, file, MAX_TEXT),
+        None => Ok(String::new()),
+    };
+    if pe.section(b".linux").is_some() {
+        let name = text(b".osrel")?;
+        return Ok(LoaderKind::Unified { name: pretty_name(&name).and_then(plain) });
+    }
+    // "#### LoaderInfo: systemd-boot 252 ####"
+    let (magic, sbat) = (text(b".sdmagic")?, text(b".sbat")?);
+    let mut words = magic.split_whitespace().skip_while(|word| *word != "LoaderInfo:").skip(1);
+    match words.next() {
+        Some("systemd-boot") => return Ok(LoaderKind::SystemdBoot { version: words.next().and_then(plain) }),
+        Some(other) => return Ok(LoaderKind::Other { name: plain(other) }),
+        None => {}
+    }
+    if pe.section(b"mods").is_some() {
+        return Ok(LoaderKind::Grub);
+    }
+    if pe.has_long(disk, file, b".vendor_cert")? {
+        return Ok(LoaderKind::Shim);
+    }
+    // The first component is SBAT itself, the next the program.
+    let component = sbat.lines().nth(1).and_then(|line| line.split(',').next());
+    Ok(match component {
+        Some("shim") if name.to_ascii_lowercase().starts_with("fb") => LoaderKind::ShimFallback,
+        Some("shim") => LoaderKind::MokManager,
+        Some("grub") => LoaderKind::Grub,
+        other => LoaderKind::Other { name: other.and_then(plain) },
+    })
+}
+
+/// os-release's name for people.
+pub(crate) fn pretty_name(os_release: &str) -> Option<&str> {
+    let name = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    Some(name.trim().trim_matches(['"', '\'']))
+}
+
+/// As much of a name as can be shown on a line.
+fn plain(name: &str) -> Option<String> {
+    let name: String = name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
+    (!name.trim().is_empty()).then(|| name.trim().to_owned())
 }
 
 /// The machine of a Linux kernel, where its format says so.
 pub(crate) fn kernel_machine(disk: &mut Disk<'_>, file: &File) -> Result<Option<Machine>, Fault> {
     let head = file.head(disk, HEAD)?;
-    Ok(match machine_of(&head) {
-        Machine::None if stands_at(&head, BZIMAGE_MAGIC_AT, b"HdrS") => Some(Machine::X86_64),
-        Machine::None if stands_at(&head, FLAT_MAGIC_AT, b"ARM\x64") => Some(Machine::Arm64),
-        Machine::None => None,
-        machine => Some(machine),
+    Ok(match Pe::parse(&head) {
+        None if stands_at(&head, BZIMAGE_MAGIC_AT, b"HdrS") => Some(Machine::X86_64),
+        None if stands_at(&head, FLAT_MAGIC_AT, b"ARM\x64") => Some(Machine::Arm64),
+        None => None,
+        Some(pe) => Some(machine(&pe)),
     })
 }
 
@@ -63,30 +118,20 @@ pub(crate) struct Unified {
     pub(crate) initrd: Option<(u64, u64)>,
 }
 
-pub(crate) fn unified(disk: &mut Disk<'_>, file: &File) -> Result<Option<Unified>, Fault> {
-    let head = file.head(disk, HEAD)?;
-    let Some(at) = pe_header(&head) else { return Ok(None) };
-    let word = |offset: usize| at.checked_add(offset).and_then(|at| u16_at(&head, at)).unwrap_or(0);
-    let (count, optional) = (word(6).min(MAX_SECTIONS), word(20));
-    let table = at.saturating_add(24).saturating_add(usize::from(optional));
-    let (mut found, mut kernel) = (Unified::default(), false);
-    for section in head.get(table..).unwrap_or_default().chunks_exact(SECTION).take(usize::from(count)) {
-        let dword = |at| u32_at(section, at).unwrap_or(0);
-        // The virtual size is the content's; the raw one is padded.
-        let (start, len) = (u64::from(dword(20)), u64::from(dword(8).min(dword(16))));
-        match section.get(..8).unwrap_or_default().trim_ascii_end() {
-            b".linux\0\0" => kernel = true,
-            b".cmdline" => found.command_line = Some(text(disk, file, start, len)?),
-            b".uname\0\0" => found.version = Some(text(disk, file, start, len)?),
-            b".initrd\0" => found.initrd = Some((start, len)),
-            _ => {}
-        }
-    }
-    Ok(kernel.then_some(found))
+/// The command line that a program carries, for itself or as an add-on.
+pub(crate) fn command_line(disk: &mut Disk<'_>, file: &File) -> Result<Option<String>, Fault> {
+    let section = Pe::parse(&file.head(disk, HEAD)?).and_then(|pe| pe.section(b".cmdline"));
+    section.map(|section| section.text(disk, file, MAX_COMMAND_LINE)).transpose()
 }
 
-fn text(disk: &mut Disk<'_>, file: &File, start: u64, len: u64) -> Result<String, Fault> {
-    let bytes = file.part(disk, start, short(len.min(long(MAX_COMMAND_LINE))))?;
-    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    Ok(String::from_utf8_lossy(text).trim().to_owned())
+pub(crate) fn unified(disk: &mut Disk<'_>, file: &File) -> Result<Option<Unified>, Fault> {
+    let pe = Pe::parse(&file.head(disk, HEAD)?);
+    let Some(pe) = pe.filter(|pe| pe.section(b".linux").is_some()) else { return Ok(None) };
+    let mut text = |name: &[u8]| {
+        let section = pe.section(name);
+        section.map(|section| section.text(disk, file, MAX_COMMAND_LINE)).transpose()
+    };
+    let (command_line, version) = (text(b".cmdline")?, text(b".uname")?);
+    let initrd = pe.section(b".initrd").map(|section| (section.start, section.len));
+    Ok(Some(Unified { command_line, version, initrd }))
 }

@@ -1,7 +1,8 @@
 //! What each firmware would start, and why it would not: what [`lint`](crate::lint) complains of and
 //! [`guess`](crate::guess) chooses by.
 
-use crate::contents::{BootCodeKind, Contents, Holds, Loader, Machine, Partition, Role};
+use crate::contents::{BootCodeKind, Contents, Holds, Partition, Role, Unread};
+use crate::loader::{Loader, Machine};
 use ami_run_image::Architecture;
 
 /// Why BIOS would not get further than the first sector.
@@ -80,15 +81,20 @@ pub(crate) fn uefi(contents: &Contents, architecture: Architecture) -> Result<&L
     if let Some(good) = there.iter().find(|loader| loader.machine == machine(architecture)) {
         return Ok(good);
     }
-    if let Some(Loader { partition, path, machine }) = there.first() {
+    if let Some(Loader { partition, path, machine, .. }) = there.first() {
         return Err(NoUefi::Machine { partition: *partition, path: path.clone(), machine: *machine });
     }
     let esp = contents.partitions.iter().find(|partition| partition.role == Role::Esp);
     let Some(esp) = esp.map(|esp| esp.number) else { return Err(NoUefi::Esp) };
-    let missed = contents.unread.iter().find(|unread| unread.place.partition == Some(esp));
+    let missed = unread(contents, esp);
     if let Some(missed) = missed {
         return Err(NoUefi::Unread { partition: esp, why: missed.why.clone() });
     }
     let others = contents.loaders.iter().map(|loader| loader.path.clone()).collect();
     Err(NoUefi::Path { partition: esp, others })
+}
+
+/// What of a partition was not seen.
+pub(crate) fn unread(contents: &Contents, partition: u32) -> Option<&Unread> {
+    contents.unread.iter().find(|unread| unread.place.partition == Some(partition))
 }

@@ -76,6 +76,14 @@ pub enum Code {
     EspType,
     NoRemovableLoader,
     LoaderMachine,
+    /// Shim's second stage, or what its fallback would start, is not there.
+    ShimStartsNothing,
+    /// systemd-boot has no entry that it could start.
+    NoBootEntry,
+    /// A kernel or initrd that an entry names is not there.
+    BootEntryIncomplete,
+    /// The loader's settings have it wait for somebody at the screen.
+    LoaderWaits,
     NoPartitionTable,
     GptBroken,
     GptPrimaryBroken,

@@ -52,10 +52,20 @@ pub(super) fn console(contents: &Contents, architecture: Architecture, found: &m
             silent.len(),
             lines.len()
         ),
-        remedy: "add `console=tty0 console=ttyS0,115200` to it (GRUB_CMDLINE_LINUX in /etc/default/grub, then \
-                 update-grub or grub2-mkconfig)"
-            .to_owned(),
+        remedy: format!("add `console=tty0 console=ttyS0,115200` to it ({})", where_set(first)),
     });
+}
+
+/// Where a command line is made.
+fn where_set(line: &CommandLine) -> &'static str {
+    let path = line.place.path.as_deref().unwrap_or_default().to_ascii_lowercase();
+    if path.ends_with(".efi") {
+        "where the unified kernel image is made: `ukify --cmdline`, /etc/kernel/cmdline"
+    } else if path.contains("/loader/entries/") {
+        "the entry's `options`, and /etc/kernel/cmdline for those to come"
+    } else {
+        "GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub or grub2-mkconfig"
+    }
 }
 
 fn has_console(text: &str, architecture: Architecture) -> bool {

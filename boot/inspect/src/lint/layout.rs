@@ -1,7 +1,7 @@
 //! Partition tables and what firmware would start.
 
-use super::Ways;
 use super::finding::{Code, Finding, Severity};
+use super::{Ways, loaders};
 use crate::contents::{BootCodeKind, Chain, Contents, Copy, Gpt, GptMbr, Partition, Place, Role, Table};
 use crate::start::{self, NoBios, NoUefi};
 use ami_run_image::Architecture;
@@ -147,8 +147,11 @@ pub(super) fn firmware(contents: &Contents, ways: &Ways, found: &mut Vec<Finding
 fn by(contents: &Contents, ways: &Ways, mode: BootMode, severity: Severity) -> Option<Finding> {
     match mode {
         BootMode::Uefi => {
-            let problem = start::uefi(contents, ways.architecture).err()?;
-            Some(no_uefi(&problem, ways.architecture, severity))
+            let (architecture, preferred) = (ways.architecture, ways.fallback.is_some());
+            match start::uefi(contents, architecture) {
+                Ok(loader) => loaders::chain(contents, loader),
+                Err(problem) => Some(no_uefi(&problem, architecture, preferred)),
+            }
         }
         BootMode::LegacyBios => {
             let problem = start::bios(contents).err()?;
@@ -199,13 +202,20 @@ fn no_bios(problem: NoBios, uefi: bool, severity: Severity) -> Finding {
     Finding { code, severity, place: Place::disk(), reason, remedy }
 }
 
-fn no_uefi(problem: &NoUefi, architecture: Architecture, severity: Severity) -> Finding {
+/// `preferred`: the image says uefi-preferred.
+fn no_uefi(problem: &NoUefi, architecture: Architecture, preferred: bool) -> Finding {
     let wanted = start::removable_path(architecture).replace('/', "\\");
     let (code, place, reason, remedy) = match problem {
         NoUefi::Esp => (
             Code::NoEsp,
             Place::disk(),
-            "there is no EFI system partition, so UEFI has nothing to start".to_owned(),
+            if preferred {
+                "there is no EFI system partition, so UEFI has nothing to start; EC2 starts an image of BootMode \
+                 uefi-preferred by UEFI on every type that has it, and does not fall back to BIOS there"
+                    .to_owned()
+            } else {
+                "there is no EFI system partition, so UEFI has nothing to start".to_owned()
+            },
             format!("make one (`sgdisk -n 0:0:+100M -t 0:ef00`, FAT) with the loader as {wanted}"),
         ),
         NoUefi::Unread { partition, why } => (
@@ -220,7 +230,8 @@ fn no_uefi(problem: &NoUefi, architecture: Architecture, severity: Severity) -> 
             match others.as_slice() {
                 [] => format!("the EFI system partition has no {wanted}, and no other loader"),
                 others => format!(
-                    "the EFI system partition has no {wanted}; a new instance has no boot entry that would lead to {}",
+                    "the EFI system partition has no {wanted}; a new instance has no boot entry that would lead to {}, \
+                     unless the image brings one in its UefiData: EC2's firmware would find nothing to start",
                     others.join(", ")
                 ),
             },
@@ -233,5 +244,5 @@ fn no_uefi(problem: &NoUefi, architecture: Architecture, severity: Severity) -> 
             format!("put {architecture}'s loader there"),
         ),
     };
-    Finding { code, severity, place, reason, remedy }
+    Finding { code, severity: Severity::Error, place, reason, remedy }
 }

@@ -4,6 +4,7 @@ mod claims;
 mod finding;
 mod kernel;
 mod layout;
+mod loaders;
 
 pub use claims::Claims;
 pub use finding::{Code, Finding, Severity};
@@ -24,6 +25,7 @@ pub fn lint(contents: &Contents, claims: Option<&Claims>) -> Vec<Finding> {
         claims.mapping(&mut found);
     }
     if contents.depth == Depth::System {
+        loaders::entries(contents, &ways, &mut found);
         kernel::machines(contents, ways.architecture, &mut found);
         kernel::console(contents, ways.architecture, &mut found);
         kernel::drivers(contents, claims.and_then(|claims| claims.ena_support), &mut found);

@@ -2,13 +2,15 @@
 //! another and the modules on a third.
 
 pub(crate) mod drivers;
+mod entries;
 mod settings;
 
 use crate::bytes::{stands_at, u16_at};
-use crate::contents::{CommandLine, Driver, Kernel, Machine, MayHold, Place, System, Unread};
+use crate::contents::{CommandLine, Driver, Kernel, MayHold, Place, System, Unread};
 use crate::disk::{Disk, Fault};
 use crate::files::{File, FileSystem};
 use crate::initrd::{self, Initrd};
+use crate::loader::Machine;
 use crate::program;
 use drivers::Evidence;
 use settings::{Kind, MAX_ENTRIES};
@@ -99,12 +101,15 @@ impl Survey {
         self.name(disk, volume);
         // Links in the root lead to files in /boot: their own names come first.
         for base in ["/boot", ""] {
-            for entry in self.settings(disk, volume, base) {
-                self.started(disk, volume, &entry);
-                self.command_line(entry.line);
+            for (kind, entry) in self.settings(disk, volume, base) {
+                self.started(disk, volume, kind, &entry);
+                if entry.own_line {
+                    self.command_line(entry.line);
+                }
             }
             self.boot_folder(disk, volume, base);
         }
+        self.menu(disk, volume);
         for folder in ["/usr/lib/modules", "/lib/modules"] {
             let versions = self.list(disk, volume, folder);
             for version in versions.iter().take(MAX_KERNELS) {
@@ -154,16 +159,19 @@ impl Survey {
     fn name(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>) {
         for path in ["/etc/os-release", "/usr/lib/os-release"] {
             let Some(text) = self.text(disk, volume, path, MAX_OS_RELEASE) else { continue };
-            let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-            let name =
-                name.map_or("an operating system without a name", |name| name.trim_matches(['"', '\'']));
+            let name = program::pretty_name(&text).unwrap_or("an operating system without a name");
             self.system.names.push((volume.partition, name.to_owned()));
             break;
         }
     }
 
     /// What loaders could start from here.
-    fn settings(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>, base: &str) -> Vec<settings::Entry> {
+    fn settings(
+        &mut self,
+        disk: &mut Disk<'_>,
+        volume: &Volume<'_>,
+        base: &str,
+    ) -> Vec<(Kind, settings::Entry)> {
         let mut files: Vec<(String, Kind)> =
             settings::PLACES.map(|(name, kind)| (format!("{base}/{name}"), kind)).into();
         let folder = format!("{base}/{}", settings::ENTRIES);
@@ -183,29 +191,12 @@ impl Survey {
                 continue;
             }
             if let Some(text) = self.text(disk, volume, &path, settings::MAX_SETTINGS) {
-                found.extend(settings::parse(kind, &text, &volume.place(&path), &mut variables));
+                let entries = settings::parse(kind, &text, &volume.place(&path), &mut variables);
+                found.extend(entries.into_iter().map(|entry| (kind, entry)));
             }
         }
         found.truncate(MAX_ENTRIES);
         found
-    }
-
-    /// The kernel and the initrds that a loader's entry names. GRUB takes paths from the partition's root, and some
-    /// settings count from /boot.
-    fn started(&mut self, disk: &mut Disk<'_>, volume: &Volume<'_>, entry: &settings::Entry) {
-        let either =
-            |path: &str| ["", "/boot"].map(|base| format!("{base}/{}", path.trim_start_matches('/')));
-        for path in either(&entry.kernel) {
-            if let Some(file) = self.find(disk, volume, &path) {
-                self.kernel(disk, volume, &path, &file);
-                break;
-            }
-        }
-        for path in entry.initrds.iter().take(MAX_INITRDS).flat_map(|path| either(path)) {
-            if let Some(file) = self.find(disk, volume, &path) {
-                self.initrd(disk, volume.place(&path), &file, 0, file.bytes);
-            }
-        }
     }
 
     /// Kernels, initrds and configurations by their names.
@@ -245,7 +236,9 @@ impl Survey {
             gathered.kernel.machine = gathered.kernel.machine.or(machine);
         }
         let Some(unified) = unified else { return };
-        if let Some(text) = unified.command_line {
+        // Entries lead to images that were seen already.
+        if !self.system.command_lines.iter().any(|line| line.place == place) {
+            let text = self.with_addons(disk, volume, path, unified.command_line.unwrap_or_default());
             self.command_line(CommandLine { place: place.clone(), text, rescue: false });
         }
         if let Some((start, len)) = unified.initrd {

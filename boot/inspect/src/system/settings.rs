@@ -4,7 +4,7 @@
 //! GRUB's file is a program. It is not run here: its `linux` lines are taken as they stand, with the variables that
 //! are set to plain text in it or in grubenv.
 
-use crate::contents::{CommandLine, Place};
+use crate::contents::{CommandLine, Menu, Place};
 use std::collections::BTreeMap;
 
 pub(super) const MAX_SETTINGS: u64 = 1 << 20;
@@ -13,11 +13,16 @@ pub(super) const MAX_ENTRIES: usize = 64;
 /// As long as Linux takes one; and no variable is longer, so that a file cannot grow by what it repeats.
 const MAX_LINE: usize = 4096;
 const MAX_INITRDS: usize = 16;
+const MAX_TITLE: usize = 128;
 
 /// One thing that a loader can start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) line: CommandLine,
+    /// False: it starts a program that brings its command line along.
+    pub(super) own_line: bool,
+    /// As it stands in the settings, quoted or not; empty where there is none.
+    pub(super) title: String,
     /// Paths as they stand in the settings.
     pub(super) kernel: String,
     pub(super) initrds: Vec<String>,
@@ -48,10 +53,22 @@ pub(super) const PLACES: [(&str, Kind); 8] = [
     ("grub/grub.conf", Kind::Legacy),
 ];
 
+/// systemd-boot's own settings, where it is started from.
+pub(super) const MENU: &str = "/loader/loader.conf";
 /// Folders of entries: below the root or /boot.
 pub(super) const ENTRIES: &str = "loader/entries";
 /// Folders of which each may hold a grub.cfg and a grubenv, on an EFI system partition.
 pub(super) const VENDORS: &str = "/EFI";
+
+/// What loader.conf(5) says.
+pub(super) fn menu(text: &str, place: Place) -> Menu {
+    let value = |key: &'static str| {
+        // The last line counts.
+        text.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix([' ', '\t'])).next_back()
+    };
+    let default = value("default").map(|pattern| pattern.trim().chars().take(MAX_LINE).collect());
+    Menu { place, default, waits: value("timeout").map(str::trim) == Some("menu-force") }
+}
 
 /// The variables of a grubenv.
 pub(super) fn environment(text: &str) -> Variables {
@@ -109,7 +126,13 @@ fn entry(text: &str, title: &str, place: &Place) -> Option<Entry> {
     let rescue = says(&["single", "recovery", "rescue", "systemd.unit=rescue.target"])
         || named.iter().any(|name| name.contains("rescue") || name.contains("recovery"));
     let line = CommandLine { place: place.clone(), text: options, rescue };
-    Some(Entry { line, kernel: kernel.to_owned(), initrds: Vec::new() })
+    Some(Entry {
+        line,
+        own_line: true,
+        title: title.chars().take(MAX_TITLE).collect(),
+        kernel: kernel.to_owned(),
+        initrds: Vec::new(),
+    })
 }
 
 /// A path without GRUB's device before it: `($root)/vmlinuz`.
@@ -123,13 +146,15 @@ fn of_bls(text: &str, place: &Place, variables: &Variables) -> Option<Entry> {
             .filter_map(move |line| line.trim().strip_prefix(key)?.strip_prefix([' ', '\t']))
             .map(str::trim)
     };
-    let kernel = values("linux").chain(values("efi")).next()?;
+    let kernel = values("linux").chain(values("efi")).chain(values("uki")).next()?;
     let options: Vec<&str> = values("options").collect();
     let text = format!("{kernel} {}", expand(&options.join(" "), variables));
     let mut entry = entry(&text, values("title").next().unwrap_or(""), place)?;
     entry.initrds = values("initrd")
         .flat_map(|line| expand(line, variables).split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .take(MAX_INITRDS)
         .collect();
+    entry.own_line = values("linux").next().is_some() || !options.is_empty();
     Some(entry)
 }
 

@@ -14,6 +14,8 @@ use std::io::Cursor;
 /// Type GUIDs as they stand on disk.
 const ESP: [u8; 16] =
     [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
+const XBOOTLDR: [u8; 16] =
+    [0xff, 0xc2, 0x13, 0xbc, 0xe6, 0x59, 0x62, 0x42, 0xa3, 0x52, 0xb2, 0x75, 0xfd, 0x6f, 0x71, 0x72];
 const BIOS_BOOT: [u8; 16] = *b"Hah!IdontNeedEFI";
 
 /// Attribute bit 2: legacy BIOS bootable.
@@ -109,6 +111,7 @@ fn copy(disk: &mut Disk<'_>, lba: u64) -> Result<Side, Fault> {
 fn partition(number: u32, entry: &GPTPartitionEntry) -> Partition {
     let role = match entry.partition_type_guid {
         ESP => Role::Esp,
+        XBOOTLDR => Role::XBootLoader,
         BIOS_BOOT => Role::BiosBoot,
         _ => Role::Other,
     };
