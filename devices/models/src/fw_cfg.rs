@@ -7,6 +7,7 @@
 //! and is dropped.
 
 use crate::bus::{Access, Device, Effect, Width};
+use crate::stages::{Stage, Stages};
 use crate::trace::{Kinds, Trace};
 use ami_run_memory::{Gpa, Memory};
 use parking_lot::Mutex;
@@ -27,6 +28,9 @@ const READ: u32 = 2;
 const SKIP: u32 = 4;
 const SELECT: u32 = 8;
 const WRITE: u32 = 16;
+
+/// What firmware reads ACPI's tables by.
+const TABLES: [&str; 2] = ["etc/table-loader", "etc/acpi/tables"];
 
 /// What firmware is given: numbered items, and files by name.
 #[derive(Debug, Clone, Default)]
@@ -98,15 +102,26 @@ pub struct FwCfg {
     chip: Mutex<Chip>,
     memory: Memory,
     trace: Option<Arc<Trace>>,
+    stages: Arc<Stages>,
 }
 
 impl FwCfg {
     #[must_use]
     pub fn new(items: Items, memory: Memory, trace: Option<Arc<Trace>>) -> FwCfg {
-        FwCfg { items, chip: Mutex::default(), memory, trace }
+        FwCfg { items, chip: Mutex::default(), memory, trace, stages: Arc::default() }
+    }
+
+    /// The same, which tells there what was asked for.
+    #[must_use]
+    pub fn watched(self, stages: &Arc<Stages>) -> FwCfg {
+        FwCfg { stages: Arc::clone(stages), ..self }
     }
 
     fn selected(&self, key: u16) {
+        self.stages.reach(Stage::FirmwareBegan);
+        if TABLES.contains(&self.items.name(key)) {
+            self.stages.reach(Stage::TablesRead);
+        }
         if let Some(trace) = &self.trace {
             trace.line(Kinds::FW_CFG, format_args!("select {key:#06x} {}", self.items.name(key)));
         }

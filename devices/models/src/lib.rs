@@ -31,6 +31,7 @@ pub mod pci;
 pub mod ports;
 pub mod power;
 pub mod serial;
+pub mod stages;
 pub mod trace;
 pub mod virtio;
 mod worker;

@@ -8,7 +8,9 @@
 
 use crate::bus::{Access, Device, Effect, Width};
 use crate::irq::Line;
+use crate::stages::{Stage, Stages};
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Instant;
 
 const POWER_BUTTON: u16 = 1 << 8;
@@ -81,6 +83,7 @@ pub struct PowerBlock {
     pm: Mutex<Pm>,
     sci: Line,
     start: Instant,
+    stages: Arc<Stages>,
 }
 
 impl PowerBlock {
@@ -89,7 +92,13 @@ impl PowerBlock {
 
     #[must_use]
     pub fn new(sci: Line) -> PowerBlock {
-        PowerBlock { pm: Mutex::default(), sci, start: Instant::now() }
+        PowerBlock { pm: Mutex::default(), sci, start: Instant::now(), stages: Arc::default() }
+    }
+
+    /// The same, which tells there that an operating system uses it.
+    #[must_use]
+    pub fn watched(self, stages: &Arc<Stages>) -> PowerBlock {
+        PowerBlock { stages: Arc::clone(stages), ..self }
     }
 
     /// Presses the power button; says whether the guest listens to it now.
@@ -130,6 +139,10 @@ impl Device for PowerBlock {
 
     fn write(&self, at: Access, value: u64) -> Effect {
         let [v0, v1, v2, v3, ..] = value.to_le_bytes();
+        // Firmware only ever writes the control register, to switch off.
+        if at.offset < 4 {
+            self.stages.reach(Stage::PowerManaged);
+        }
         self.with(|pm| match at.width {
             Width::Byte if at.offset & 1 == 0 => {
                 // The other byte of a status register must not be written back: ones clear bits there.
@@ -155,7 +168,6 @@ impl Device for PowerBlock {
 mod tests {
     use super::*;
     use crate::irq::{Lines, fake::Recorder};
-    use std::sync::Arc;
 
     #[test]
     fn the_button_interrupts_until_its_status_is_cleared() {

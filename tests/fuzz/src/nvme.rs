@@ -95,7 +95,7 @@ impl<'a> Play<'a> {
         let (hypervisor, lines) = (Arc::clone(&host) as _, host::lines());
         lines.set_route(3, 11);
         let gate = Arc::default();
-        let wiring = Wiring { memory: memory.clone(), hypervisor, lines, gate, trace: None };
+        let wiring = Wiring { memory: memory.clone(), hypervisor, lines, gate, trace: None, stages: None };
         let identity = Identity::ebs("vol-0123456789abcdef0", "sda1");
         let device = Nvme::new(name, 4, host::volume(), identity, wiring).expect("events for a controller");
         let pairs = [Pair::default(); QUEUES];

@@ -16,7 +16,14 @@ const WINDOW: u64 = 0xc000_0000;
 fn board() -> (Arc<Root>, Window) {
     let (hypervisor, lines) = (host::hypervisor(), host::lines());
     let memory = host::ram(RAM);
-    let wiring = Wiring { memory, hypervisor, lines: Arc::clone(&lines), gate: Arc::default(), trace: None };
+    let wiring = Wiring {
+        memory,
+        hypervisor,
+        lines: Arc::clone(&lines),
+        gate: Arc::default(),
+        trace: None,
+        stages: None,
+    };
     let block = Box::new(Block::new(host::volume(), "vol-0"));
     let disk = Transport::new("pci_config", DISK.slot, block, wiring).expect("events for a disk");
     let functions: Vec<(Address, Arc<dyn Function>)> = vec![

@@ -42,7 +42,7 @@ pub(crate) fn function(
     let nvme = |identity, volume, wiring| Nvme::new(&name, slot, volume, identity, wiring);
     Ok(match &disk.interface {
         Interface::Virtio { serial } => {
-            let kind = Box::new(Block::new(volume, serial));
+            let kind = Box::new(Block::new(volume, serial).watched(wiring.stages.clone()));
             (PciKind::VirtioBlock, Transport::new(&name, slot, kind, wiring)?)
         }
         Interface::Nvme { volume_id, mapping } => {

@@ -17,6 +17,7 @@ use ami_run_models::pci::{Address, Function, HostBridge, IsaBridge, PowerManagem
 use ami_run_models::ports::{DebugPort, DebugText, FastA20, KeyboardReset};
 use ami_run_models::power::PowerBlock;
 use ami_run_models::serial::Port;
+use ami_run_models::stages::Stages;
 use ami_run_models::virtio::{Net, Rng, Transport};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -77,6 +78,7 @@ pub(crate) struct Outside<'a> {
     pub(crate) debug_text: &'a Arc<Mutex<DebugText>>,
     /// The number of the slot in which the guest reads UEFI's variables.
     pub(crate) variables_slot: u32,
+    pub(crate) stages: &'a Arc<Stages>,
     /// Made anew for each board.
     pub(crate) gate: &'a Arc<Gate>,
 }
@@ -106,7 +108,7 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
     let hypervisor: Arc<dyn Hypervisor> = Arc::clone(vm) as Arc<dyn Hypervisor>;
     let lines = Arc::new(Lines::new(Arc::clone(&hypervisor)));
     let line = |gsi| Line::new(Arc::clone(&lines), gsi);
-    let power = Arc::new(PowerBlock::new(line(SCI)));
+    let power = Arc::new(PowerBlock::new(line(SCI)).watched(outside.stages));
     let cpus = u8::try_from(spec.cpus).unwrap_or(u8::MAX);
     let mut list = List { board: board(spec, outside.first), ports: Bus::default(), functions: Vec::new() };
 
@@ -126,8 +128,11 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
         lines: Arc::clone(&lines),
         gate: Arc::clone(outside.gate),
         trace: trace.clone(),
+        stages: None,
     };
-    let rng = Transport::new("rng", RNG.slot, Box::new(Rng), wiring.clone())
+    // EDK II uses the one and the other, and lets go of the first when a kernel is to start.
+    let watched = Wiring { stages: Some(Arc::clone(outside.stages)), ..wiring.clone() };
+    let rng = Transport::new("rng", RNG.slot, Box::new(Rng), watched.clone())
         .map_err(|cause| MachineError::Call { what: "making the random number device", cause })?;
     list.pci(RNG.slot, RNG.function, PciKind::Other, rng);
     if let Some(Network { mac, link }) = &spec.network {
@@ -138,6 +143,7 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
     }
     let slots = disks::slots(&spec.disks).unwrap_or_default();
     for (number, (slot, disk)) in slots.into_iter().zip(&spec.disks).enumerate() {
+        let wiring = if number == 0 { &watched } else { &wiring };
         let (kind, function) = disks::function(number, slot, disk, wiring.clone())
             .map_err(|cause| MachineError::Call { what: "making a disk", cause })?;
         list.pci(slot, 0, kind, function);
@@ -148,6 +154,8 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
 
     let items = fw_cfg_items(&list.board, outside.first);
     let fw_cfg = FwCfg::new(items, outside.ram.clone(), trace.clone());
+    let items = fw_cfg_items(&list.board, &spec.boot);
+    let fw_cfg = FwCfg::new(items, outside.ram.clone(), trace.clone()).watched(outside.stages);
     list.port(FW_CFG_PORT, 12, Arc::new(fw_cfg))?;
     let root = Arc::new(Root::new(list.functions, trace.clone()));
     let range = Range::new(0xcf8, 8);

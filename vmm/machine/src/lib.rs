@@ -22,6 +22,7 @@ mod vcpu;
 
 pub use ami_run_firmware::board::Identity;
 pub use ami_run_models::console::{Console, Taken};
+pub use ami_run_models::stages::{Reached, Stage};
 pub use ami_run_models::trace::{Kinds, Trace};
 pub use disks::MAX_VOLUMES;
 pub use error::{ErrorKind, MachineError};

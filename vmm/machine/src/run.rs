@@ -9,6 +9,7 @@ use ami_run_memory::{Memory, Slot};
 use ami_run_models::gate::Gate;
 use ami_run_models::ports::DebugText;
 use ami_run_models::power::PowerBlock;
+use ami_run_models::stages::{Reached, Stages};
 use kvm_ioctls::Kvm;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -32,6 +33,7 @@ pub struct Handle {
     debug_text: Arc<Mutex<DebugText>>,
     power: Arc<Mutex<Weak<PowerBlock>>>,
     restarts: Arc<AtomicBool>,
+    stages: Arc<Stages>,
     events: Sender<Event>,
 }
 
@@ -74,6 +76,12 @@ impl Handle {
     #[must_use]
     pub fn console(&self) -> &Console {
         &self.console
+    }
+
+    /// How far the start has come since the last reset.
+    #[must_use]
+    pub fn reached(&self) -> Reached {
+        self.stages.reached()
     }
 
     /// What the firmware said on its debug port.
@@ -121,6 +129,7 @@ impl Machine {
             debug_text: Arc::default(),
             power: Arc::default(),
             restarts: Arc::default(),
+            stages: Arc::default(),
             events: sender,
         };
         Ok(Machine { kvm, supported, spec, ram, first, handle, events })
@@ -183,6 +192,7 @@ impl Machine {
             }
             log::info!("the machine is reset");
             self.handle.restart_on_power_off(false);
+            self.handle.stages.begin_anew();
             self.handle.console.mark_reset();
             self.ram.clear();
         }
@@ -229,6 +239,7 @@ impl Machine {
             ram: &self.ram,
             console: &self.handle.console,
             debug_text: &self.handle.debug_text,
+            stages: &self.handle.stages,
             gate: &gate,
         };
         let parts = i440fx::build(&vm, &outside)?;

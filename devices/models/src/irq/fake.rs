@@ -34,7 +34,8 @@ impl Machine {
         lines.set_route(3, u8::try_from(LINE).unwrap());
         let gate: Arc<Gate> = Arc::default();
         let shared = Arc::clone(&gate);
-        let wiring = Wiring { memory: memory.clone(), hypervisor, lines, gate: shared, trace: None };
+        let wiring =
+            Wiring { memory: memory.clone(), hypervisor, lines, gate: shared, trace: None, stages: None };
         Machine { memory, host, gate, wiring }
     }
 }

@@ -215,9 +215,10 @@ impl Live {
         if let Some(pages) = self.shadows {
             queue.share(pages.of(id, Side::Tail));
         }
-        let Shared { memory, volume, counters, write_through, .. } = shared;
+        let Shared { memory, volume, counters, write_through, stages, .. } = shared;
         let (counters, write_through) = (Arc::clone(counters), Arc::clone(write_through));
-        let server = Server::new(id, memory.clone(), volume.clone(), counters, write_through);
+        let server =
+            Server::new(id, memory.clone(), volume.clone(), counters, write_through).watched(stages.clone());
         let (name, kick) = (format!("{}-q{id}", shared.name), Arc::clone(&queue.kick));
         let work = Box::new(QueueWork::new(Arc::clone(&queue), server));
         let worker = Worker::start(name, kick, work, &shared.gate);

@@ -15,6 +15,7 @@ use crate::disk::Volume;
 use crate::irq::Doorbells;
 use crate::pci::Wiring;
 use crate::pci::{Config, Function, MSIX_CAPABILITY, Msix};
+use crate::stages::Stage;
 use ami_run_memory::Range;
 use ami_run_storage::{Completion, Op, Request};
 use parking_lot::Mutex;
@@ -67,6 +68,7 @@ impl Nvme {
             write_through: Arc::default(),
             bad_doorbell: Mutex::new(None),
             changed: false.into(),
+            stages: wiring.stages,
         };
         Ok(Arc::new(Nvme {
             shared,
@@ -140,6 +142,9 @@ impl Nvme {
         drop(queues);
         *live = Some(made);
         self.shared.registers.lock().set_ready();
+        if let Some(stages) = &self.shared.stages {
+            stages.disk_started();
+        }
     }
 
     /// A controller reset (7.3.2): commands that were begun are ended, everything is forgotten.
@@ -147,6 +152,9 @@ impl Nvme {
         *self.shared.queues.lock() = Queues::default();
         if let Some(live) = live.take() {
             live.end();
+            if let Some(stages) = &self.shared.stages {
+                stages.reach(Stage::Released);
+            }
         }
         self.shared.write_through.store(false, Ordering::SeqCst);
         self.shared.interrupts.reset();

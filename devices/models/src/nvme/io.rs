@@ -5,6 +5,7 @@ use super::spec::{ALL_NAMESPACES, Answer, DsmRange, NAMESPACE, Sqe, Status, io};
 use super::stats::Counters;
 use crate::disk::{Queue, Volume};
 use crate::irq::Bell;
+use crate::stages::Stages;
 use ami_run_memory::Memory;
 use ami_run_storage::{Completion, Fault, Op, Request, SECTOR};
 use slab::Slab;
@@ -31,6 +32,7 @@ pub(super) struct Server {
     counters: Arc<Counters>,
     /// The driver turned the volatile write cache off: every write is durable before it is answered.
     write_through: Arc<AtomicBool>,
+    stages: Option<Arc<Stages>>,
     batch: Vec<Request>,
     done: Vec<Completion>,
     /// Commands at work. A command's place here is the number of its requests.
@@ -64,11 +66,17 @@ impl Server {
             volume,
             counters,
             write_through,
+            stages: None,
             batch: Vec::new(),
             done: Vec::new(),
             open: Slab::new(),
             answers: Vec::new(),
         }
+    }
+
+    /// The same, whose reads are told there if it is the boot disk's.
+    pub(super) fn watched(self, stages: Option<Arc<Stages>>) -> Server {
+        Server { stages, ..self }
     }
 
     /// How many commands are at work.
@@ -104,6 +112,9 @@ impl Server {
                     self.answer(cid, status);
                 }
             }
+        }
+        if let Some(stages) = &self.stages {
+            stages.disk_asked(&self.batch);
         }
         self.queue.submit(&mut self.batch);
     }

@@ -10,6 +10,7 @@ use super::stats::Counters;
 use super::submission::Submissions;
 use crate::disk::Volume;
 use crate::gate::Gate;
+use crate::stages::Stages;
 use ami_run_memory::Memory;
 use ami_run_storage::SECTOR;
 use parking_lot::Mutex;
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     // What is to be told to the driver:
     pub(super) bad_doorbell: Mutex<Option<BadDoorbell>>,
     pub(super) changed: AtomicBool,
+    /// Of the boot disk: where its use is told.
+    pub(super) stages: Option<Arc<Stages>>,
 }
 
 /// The queues that there are, for their doorbells. Locked for look-ups and changes only.

@@ -17,6 +17,7 @@ pub use root::{Root, Window};
 use crate::bus::{Access, Effect, Width};
 use crate::gate::Gate;
 use crate::irq::{Hypervisor, Lines};
+use crate::stages::Stages;
 use crate::trace::Trace;
 use ami_run_memory::{Memory, Range};
 use std::fmt;
@@ -44,6 +45,8 @@ pub struct Wiring {
     /// What a device's own threads pass.
     pub gate: Arc<Gate>,
     pub trace: Option<Arc<Trace>>,
+    /// Of a device whose use tells how far a start has come.
+    pub stages: Option<Arc<Stages>>,
 }
 
 /// One function of a PCI device. Configuration accesses lie within one dword.

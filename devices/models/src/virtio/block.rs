@@ -3,11 +3,13 @@
 use super::{Broken, Chain, Handler, Kind, LiveQueue, Requests, Used, Work};
 use crate::disk::{Queue, Volume};
 use crate::irq::Bell;
+use crate::stages::Stages;
 use ami_run_memory::Buffers;
 use ami_run_storage::{Completion, Op, Request, SECTOR};
 use slab::Slab;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 const QUEUE_SIZE: u16 = 256;
 // Features.
@@ -38,6 +40,7 @@ const MAX_RANGE: u32 = 1 << 22;
 pub struct Block {
     volume: Volume,
     id: [u8; ID_LEN],
+    stages: Option<Arc<Stages>>,
 }
 
 impl Block {
@@ -46,7 +49,13 @@ impl Block {
     pub fn new(volume: Volume, id: &str) -> Block {
         let mut bytes = [0; ID_LEN];
         bytes.iter_mut().zip(id.bytes()).for_each(|(to, from)| *to = from);
-        Block { volume, id: bytes }
+        Block { volume, id: bytes, stages: None }
+    }
+
+    /// The same, whose use is told there if it is the boot disk.
+    #[must_use]
+    pub fn watched(self, stages: Option<Arc<Stages>>) -> Block {
+        Block { stages, ..self }
     }
 
     /// The side of it that works.
@@ -55,6 +64,7 @@ impl Block {
         Box::new(Server {
             queue: self.volume.queue(),
             id: self.id,
+            stages: self.stages.clone(),
             open: Slab::new(),
             batch: Vec::new(),
             done: Vec::new(),
@@ -96,6 +106,9 @@ impl Kind for Block {
 
     fn work(&self, mut queues: Vec<Option<LiveQueue>>, _: u64) -> Option<Box<dyn Work>> {
         let queue = queues.pop().flatten()?;
+        if let Some(stages) = &self.stages {
+            stages.disk_started();
+        }
         Some(Box::new(Requests::new(queue, self.handler())))
     }
 }
@@ -105,6 +118,7 @@ impl Kind for Block {
 struct Server {
     queue: Queue,
     id: [u8; ID_LEN],
+    stages: Option<Arc<Stages>>,
     /// Requests at the volume, by the number that they have there.
     open: Slab<Open>,
     batch: Vec<Request>,
@@ -122,6 +136,9 @@ impl Handler for Server {
     fn handle(&mut self, chains: &mut Vec<Chain>, used: &mut Vec<Used>) -> Result<(), Broken> {
         for chain in chains.drain(..) {
             self.begin(chain, used)?;
+        }
+        if let Some(stages) = &self.stages {
+            stages.disk_asked(&self.batch);
         }
         self.queue.submit(&mut self.batch);
         Ok(())

@@ -7,6 +7,7 @@ use super::{EVENT_INDEX, Kind, LiveQueue, Ring, Setup};
 use crate::bus::{Access, Effect, Width};
 use crate::irq::{Bell, Doorbells};
 use crate::pci::{Config, Function, Identity, Msix, Wiring};
+use crate::stages::Stage;
 use crate::worker::Worker;
 use ami_run_memory::Range;
 use parking_lot::Mutex;
@@ -130,7 +131,13 @@ impl Transport {
     fn reset(&self) {
         let mut worker = self.worker.lock();
         drop(worker.take());
-        self.registers.lock().reset();
+        let mut registers = self.registers.lock();
+        let in_use = registers.status & DRIVER_OK != 0;
+        registers.reset();
+        drop(registers);
+        if in_use && let Some(stages) = &self.wiring.stages {
+            stages.reach(Stage::Released);
+        }
         drop(worker);
         self.notifier.take_isr();
         self.hang_bells();
