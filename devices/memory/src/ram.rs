@@ -173,15 +173,20 @@ impl Rom {
         Ok(Rom { region })
     }
 
-    /// The file's first bytes, read as the guest touches them: a megabyte of firmware costs a launch nothing, and
+    /// Bytes of a file from `offset` on, a multiple of 4096, read as the guest touches them: a megabyte of firmware costs a launch nothing, and
     /// all machines share it. It cannot be written to.
-    pub fn of_file(gpa: u64, file: File, len: usize) -> Result<Rom, MemoryError> {
+    pub fn of_file(gpa: u64, file: File, offset: u64, len: usize) -> Result<Rom, MemoryError> {
         if len == 0 || !len.is_multiple_of(4096) {
             return Err(MemoryError::RomSize(len));
         }
         let fail = |cause: String| MemoryError::Reserve { size: len as u64 >> 20, cause };
+        let has = file.metadata().map_err(|cause| fail(cause.to_string()))?.len();
+        if has < offset.saturating_add(len as u64) {
+            // The guest would stop at the first page behind the file's end.
+            return Err(fail(format!("the file has {has} bytes")));
+        }
         let (protection, flags) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_NORESERVE);
-        let mapping = MmapRegion::build(Some(FileOffset::new(file, 0)), len, protection, flags)
+        let mapping = MmapRegion::build(Some(FileOffset::new(file, offset)), len, protection, flags)
             .map_err(|cause| fail(cause.to_string()))?;
         let region = GuestRegionMmap::new(mapping, GuestAddress(gpa))
             .ok_or_else(|| fail("address overflow".to_owned()))?;
@@ -262,13 +267,14 @@ mod tests {
         use std::io::Write as _;
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[7; 8192]).unwrap();
-        let mapped = Rom::of_file(0xffff_e000, file.try_clone().unwrap(), 8192).unwrap();
+        let mapped = Rom::of_file(0xffff_e000, file.try_clone().unwrap(), 0, 8192).unwrap();
         let mut last = [0; 2];
         mapped.region.read_slice(&mut last, MemoryRegionAddress(8190)).unwrap();
         assert_eq!(last, [7; 2]);
         assert!(mapped.write(0, &[1]).is_err(), "a file's");
-        for bad in [0, 100, 12288] {
-            assert!(Rom::of_file(0xffff_e000, file.try_clone().unwrap(), bad).is_err(), "{bad}");
+        for (offset, len) in [(0, 0), (0, 100), (0, 12288), (4096, 8192), (100, 4096)] {
+            let bad = Rom::of_file(0xffff_e000, file.try_clone().unwrap(), offset, len);
+            assert!(bad.is_err(), "{offset} {len}");
         }
         let rom = Rom::new(0xffff_f000, &[0xff; 4096]).unwrap();
         rom.write(4094, &[1, 2]).unwrap();

@@ -67,7 +67,7 @@ impl First {
                 })?;
                 let code_size = usize::try_from(firmware.code_size).unwrap_or(usize::MAX);
                 let variables = variables(held, &firmware.variables)?;
-                Ok(Boot::Uefi(Uefi { code, code_size, variables }))
+                Ok(Boot::Uefi(Uefi { code, code_offset: firmware.code_offset, code_size, variables }))
             }
         }
     }

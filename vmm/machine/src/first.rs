@@ -46,7 +46,7 @@ impl First {
     }
 
     fn uefi(uefi: Uefi) -> Result<First, MachineError> {
-        let Uefi { code, code_size, variables } = uefi;
+        let Uefi { code, code_offset, code_size, variables } = uefi;
         let size = variables.content.len();
         check_size(code_size.saturating_add(size))?;
         let code_at = FOUR_GIB.saturating_sub(code_size as u64);
@@ -55,7 +55,10 @@ impl First {
             .and_then(|size| Geometry::new(Wiring::Byte, size, FLASH_BLOCK))
             .ok_or(MachineError::FirmwareSize(size))?;
         let variables = VariableFlash::new(code_at.saturating_sub(size as u64), geometry, variables)?;
-        Ok(First::Uefi { code: Rom::of_file(code_at, code, code_size)?, variables: Arc::new(variables) })
+        Ok(First::Uefi {
+            code: Rom::of_file(code_at, code, code_offset, code_size)?,
+            variables: Arc::new(variables),
+        })
     }
 
     /// What stands below 4 GiB; variables, if any, are the last.

@@ -153,8 +153,6 @@ pub(crate) fn build(vm: &Arc<Vm>, outside: &Outside<'_>) -> Result<Parts, Machin
     }
 
     let items = fw_cfg_items(&list.board, outside.first);
-    let fw_cfg = FwCfg::new(items, outside.ram.clone(), trace.clone());
-    let items = fw_cfg_items(&list.board, &spec.boot);
     let fw_cfg = FwCfg::new(items, outside.ram.clone(), trace.clone()).watched(outside.stages);
     list.port(FW_CFG_PORT, 12, Arc::new(fw_cfg))?;
     let root = Arc::new(Root::new(list.functions, trace.clone()));

@@ -96,6 +96,8 @@ pub struct Network {
 #[derive(Debug)]
 pub struct Uefi {
     pub code: File,
+    /// Where it begins in the file.
+    pub code_offset: u64,
     pub code_size: usize,
     pub variables: Variables,
 }

@@ -351,7 +351,7 @@ fn a_guest_drives_the_flash_of_its_variables_and_what_it_wrote_stays_over_a_rese
     let mut file_of_code = tempfile::tempfile().unwrap();
     file_of_code.write_all(&rom).unwrap();
     let variables = Variables { file, content };
-    let uefi = Uefi { code: file_of_code, code_size: rom.len(), variables };
+    let uefi = Uefi { code: file_of_code, code_offset: 0, code_size: rom.len(), variables };
     let Some(machine) = machine_of(Boot::Uefi(uefi), 1, None) else { return };
     let handle = machine.handle();
     let (thread, stop) = (std::thread::spawn(move || machine.run(|| ())), handle.clone());
