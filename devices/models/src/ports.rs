@@ -9,6 +9,8 @@
 use crate::bus::{Access, Device, Effect};
 use crate::trace::{Kinds, Trace};
 use parking_lot::Mutex;
+use std::fs::File;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -83,11 +85,23 @@ pub struct DebugPort {
 pub struct DebugText {
     bytes: Vec<u8>,
     line: Vec<u8>,
+    /// All of it goes there, too, as its lines come.
+    log: Option<Log>,
+}
+
+/// A file that is written to while it is not too long. Any guest may write to the port.
+#[derive(Debug)]
+struct Log {
+    file: File,
+    room: usize,
 }
 
 /// Text that is kept; when there is more, the older half goes.
 const MAX_TEXT: usize = 1 << 16;
 const MAX_LINE: usize = 512;
+/// A debug build of EDK II says some megabytes.
+const MAX_LOG: usize = 64 << 20;
+const LOG_ENDS: &[u8] = b"(64 MiB: no more is kept)\n";
 
 impl DebugText {
     /// Adds a byte; returns a line when it is complete.
@@ -99,7 +113,47 @@ impl DebugText {
         if byte != b'\n' {
             self.line.push(byte);
         }
-        (byte == b'\n' || self.line.len() >= MAX_LINE).then(|| std::mem::take(&mut self.line))
+        if byte != b'\n' && self.line.len() < MAX_LINE {
+            return None;
+        }
+        let line = std::mem::take(&mut self.line);
+        self.write(&line);
+        if byte == b'\n' {
+            self.write(b"\n");
+        }
+        Some(line)
+    }
+
+    /// From now on all that is said goes to this file.
+    pub fn keep_in(&mut self, file: File) {
+        self.log = Some(Log { file, room: MAX_LOG });
+    }
+
+    /// Writes what is not at its line's end: no more comes.
+    pub fn flush(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        self.write(&line);
+    }
+
+    /// What cannot be written ends the log, and nothing else.
+    fn write(&mut self, bytes: &[u8]) {
+        let Some(log) = &mut self.log else { return };
+        let room = log.room.checked_sub(bytes.len());
+        if let Err(cause) = log.file.write_all(if room.is_some() { bytes } else { LOG_ENDS }) {
+            log::warn!("the firmware's log ends here: {cause}");
+            self.log = None;
+            return;
+        }
+        match room {
+            Some(room) => log.room = room,
+            None => self.log = None,
+        }
+    }
+
+    /// Whether it said anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     #[must_use]
@@ -153,6 +207,28 @@ mod tests {
         assert_eq!(KeyboardReset.write(BYTE, 0xfe), Effect::Reset);
         assert_eq!(KeyboardReset.write(BYTE, 0xff), Effect::None);
         assert_eq!(KeyboardReset.write(BYTE, 0xd1), Effect::None);
+    }
+
+    #[test]
+    fn debug_text_goes_to_a_log_by_lines_and_the_log_has_an_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut text = DebugText::default();
+        assert!(text.is_empty());
+        text.keep_in(file.reopen().unwrap());
+        let mut say = |words: &str| words.bytes().for_each(|byte| drop(text.push(byte)));
+        let said = || std::fs::read_to_string(file.path()).unwrap();
+        say("one\n\ntw");
+        assert_eq!(said(), "one\n\n");
+        say(&"x".repeat(MAX_LINE));
+        assert_eq!(said().len(), 5 + MAX_LINE);
+        text.flush();
+        assert_eq!(said(), format!("one\n\ntw{}", "x".repeat(MAX_LINE)));
+        text.log.as_mut().unwrap().room = 3;
+        "end\nmore\n".bytes().for_each(|byte| drop(text.push(byte)));
+        assert!(said().ends_with("xend(64 MiB: no more is kept)\n") && !text.is_empty(), "{}", said());
+        text.keep_in(File::open("/dev/null").unwrap());
+        text.push(b'\n');
+        assert!(text.log.is_none(), "what cannot be written to is left");
     }
 
     #[test]

@@ -71,7 +71,11 @@ fn check_count(args: &Launch) -> Result<(), Failure> {
         let failure = refused(format!("several instances cannot share one interface (--net tap={name})"));
         return Err(failure.hint("launch them one by one, each with an interface of its own"));
     }
-    let files = [("--console-log", args.console_log.is_some()), ("--trace", args.trace.is_some())];
+    let files = [
+        ("--console-log", args.console_log.is_some()),
+        ("--firmware-log", args.firmware_log.is_some()),
+        ("--trace", args.trace.is_some()),
+    ];
     match files.into_iter().find(|(_, given)| *given) {
         None => Ok(()),
         Some((option, _)) => {
@@ -136,10 +140,12 @@ fn foreground(args: &Launch, plan: &mut Plan) -> Result<(Ended, After), Failure>
         input,
         screen,
         log: outputs.log,
+        firmware_log: outputs.firmware_log,
         trace: outputs.trace,
         wait_for: args.wait_for.clone(),
         exec,
         timeout: args.timeout.map(|limit| ui::start() + limit),
+        hang_after: args.hang_after,
         parent: None,
     };
     let ended = run::run(held, first, &mut plan.bases, face);
@@ -225,6 +231,10 @@ fn process_options(args: &Launch) -> Vec<OsString> {
     if let Some(timeout) = args.timeout {
         let left = timeout.saturating_sub(ui::start().elapsed()).as_secs().max(1);
         options.extend(["--timeout".into(), OsString::from(left.to_string())]);
+    }
+    options.extend(["--hang-after".into(), OsString::from(args.hang_after.as_secs().to_string())]);
+    if let Some(log) = &args.firmware_log {
+        options.extend(["--firmware-log".into(), full(log)]);
     }
     if let Some(log) = &args.console_log {
         options.extend(["--console-log".into(), full(log)]);

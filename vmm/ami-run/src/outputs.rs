@@ -1,4 +1,4 @@
-//! Files that a launch writes: the console's log and the trace.
+//! Files that a launch writes: the console's log, the firmware's and the trace.
 
 use crate::args::Launch;
 use crate::exit::Code;
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct Outputs {
     pub(crate) log: Option<File>,
+    pub(crate) firmware_log: Option<File>,
     pub(crate) trace: Option<Trace>,
 }
 
@@ -24,16 +25,21 @@ pub(crate) fn open(args: &Launch, plan: &Plan) -> Result<Outputs, Failure> {
     if let Some(path) = &args.console_log {
         spare(path, &inputs, "--console-log")?;
     }
+    inputs.extend(args.console_log.clone());
+    if let Some(path) = &args.firmware_log {
+        spare(path, &inputs, "--firmware-log")?;
+    }
+    inputs.extend(args.firmware_log.clone());
     if let Some(to) = &args.trace {
-        inputs.extend(args.console_log.clone());
         spare(&to.file, &inputs, "--trace")?;
     }
     if args.detach {
         // Its process opens them.
-        return Ok(Outputs { log: None, trace: None });
+        return Ok(Outputs { log: None, firmware_log: None, trace: None });
     }
-    let (log, trace) = (open_log(args.console_log.as_deref())?, open_trace(args.trace.as_ref())?);
-    Ok(Outputs { log, trace })
+    let log = open_log("console log", args.console_log.as_deref())?;
+    let firmware_log = open_log("firmware log", args.firmware_log.as_deref())?;
+    Ok(Outputs { log, firmware_log, trace: open_trace(args.trace.as_ref())? })
 }
 
 pub(crate) fn open_trace(to: Option<&TraceTo>) -> Result<Option<Trace>, Failure> {
@@ -43,8 +49,9 @@ pub(crate) fn open_trace(to: Option<&TraceTo>) -> Result<Option<Trace>, Failure>
     to.map(open).transpose()
 }
 
-pub(crate) fn open_log(path: Option<&Path>) -> Result<Option<File>, Failure> {
-    let open = |path| create(path).map_err(|cause| cannot_write("console log", path, &cause));
+/// `what` it is, for the error.
+pub(crate) fn open_log(what: &str, path: Option<&Path>) -> Result<Option<File>, Failure> {
+    let open = |path| create(path).map_err(|cause| cannot_write(what, path, &cause));
     path.map(open).transpose()
 }
 

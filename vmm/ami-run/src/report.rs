@@ -3,6 +3,7 @@
 use crate::args::{Launch, Output};
 use crate::exit::Code;
 use crate::failure::{Ec2Error, Failure};
+use crate::progress::Stage;
 use crate::run::After;
 use crate::session::{Cause, Ended, Last, Stages, signal_name};
 use crate::values::Awaited;
@@ -38,6 +39,7 @@ pub(crate) struct Report {
     seconds: f64,
     stages: Stages,
     boot_mode: Option<String>,
+    stage: Option<Stage>,
     waited: Vec<Waited>,
     /// None where they explain nothing.
     pub(crate) last_lines: Option<Vec<String>>,
@@ -92,6 +94,7 @@ struct Json<'a> {
     /// What it is in now.
     instance_state: Option<&'static str>,
     boot_mode: Option<&'a str>,
+    stage: Option<&'a Stage>,
     /// Since the command began.
     timings: Timings,
     instance_seconds: f64,
@@ -114,6 +117,7 @@ impl Report {
             seconds: 0.0,
             stages: Stages::default(),
             boot_mode: None,
+            stage: None,
             waited: wanted.awaited.iter().map(|one| unseen(&one.text)).collect(),
             last_lines: None,
             warnings: Vec::new(),
@@ -138,6 +142,7 @@ impl Report {
                 seconds: 0.0,
                 stages: Stages::default(),
                 boot_mode: Some(plan.boot_mode.to_string()),
+                stage: None,
                 waited: Vec::new(),
                 last_lines: None,
                 warnings: Vec::new(),
@@ -177,6 +182,7 @@ impl Report {
             outcome,
             stages: ended.stages,
             boot_mode: Some(after.boot_mode.clone()),
+            stage: Some(Stage::of(&ended.progress, ended.cause == Some(Cause::TimedOut))),
             after: Some(after),
             image_id,
             console_log: wanted.console_log.map(Path::to_owned),
@@ -207,6 +213,9 @@ impl Report {
                 if let Some(lines) = &self.last_lines {
                     ui::last_lines(lines);
                 }
+                if let Some(stage) = &self.stage {
+                    stage.tell();
+                }
                 ui::failure(failure);
                 code = if self.exec { failure.code.beside_a_command() } else { failure.code };
             }
@@ -230,6 +239,7 @@ impl Report {
             instance_id: self.after.as_ref().map(|after| after.id.as_str()),
             instance_state: self.after.as_ref().map(|after| after.state.name()),
             boot_mode: self.boot_mode.as_deref(),
+            stage: self.stage.as_ref(),
             timings: Timings::of(&self.stages),
             instance_seconds: self.seconds,
             waited_for: &self.waited,
@@ -291,7 +301,9 @@ fn judge(wanted: &Wanted<'_>, ended: &Ended, waiting: bool) -> Verdict {
             } else {
                 "the guest still ran".to_owned()
             };
-            fail("TimedOut", Code::Timeout, &format!("{what} after {limit} s (--timeout)"))
+            let mut failure = Failure::new(Code::Timeout, format!("{what} after {limit} s (--timeout)"));
+            failure.causes.extend(ended.progress.explained.as_ref().map(|it| it.what.clone()));
+            ("TimedOut", Err(failure))
         }
         (Some(Cause::KernelPanic), _) => {
             let words = ended.panic.as_deref().unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::firmware::First;
 use crate::metadata::Live;
 use crate::parent::Parent;
 use crate::report::machine_failure;
-use crate::session::{self, Asked, Cause, Ended, Last, Setup, Signals};
+use crate::session::{self, Asked, Cause, Ended, Last, Setup, Signals, Suspect, Watch};
 use crate::ssh::Outputs;
 use crate::state::catalog_failure;
 use crate::values::Awaited;
@@ -30,6 +30,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// `--firmware-log` for nothing.
+const NO_FIRMWARE_TEXT: &str = "it printed nothing for --firmware-log: a distribution's OVMF is a release build, which \
+    does not; name a debug build by --firmware";
+
 /// Who sees and steers the run, and what it waits for. What runs stands in the instance's record.
 #[derive(Debug)]
 pub(crate) struct Face {
@@ -38,11 +42,15 @@ pub(crate) struct Face {
     /// None: the console goes to the logs only.
     pub(crate) screen: Option<Screen>,
     pub(crate) log: Option<File>,
+    /// For what the firmware prints on its debug port.
+    pub(crate) firmware_log: Option<File>,
     pub(crate) trace: Option<Trace>,
     pub(crate) wait_for: Vec<Awaited>,
     /// What is to be run in the guest, and where its outputs go.
     pub(crate) exec: Option<(OsString, Outputs)>,
     pub(crate) timeout: Option<Instant>,
+    /// After so long a silent guest is explained; no time is never.
+    pub(crate) hang_after: Duration,
     /// The command that started a detached instance.
     pub(crate) parent: Option<Parent>,
 }
@@ -91,6 +99,7 @@ pub(crate) fn run(
             Ok(prepared) => prepared,
             Err(failure) => return Err(give_up(held, failure)),
         };
+    let suspect = Suspect::new(held.record(), disks.all.first().map(|disk| &disk.volume));
     let setup = Setup {
         signals: face.signals,
         input: face.input,
@@ -107,9 +116,18 @@ pub(crate) fn run(
         exec: face.exec,
         parent: face.parent,
         metadata,
+        watch: Watch::new(suspect, face.hang_after),
     };
+    let firmware = face.firmware_log.map(|file| {
+        let handle = machine.handle();
+        handle.keep_firmware_text(file);
+        handle
+    });
     let (ended, held) =
         session::run(machine, setup).map_err(|cause| io_failure("follow the machine", &cause))?;
+    if firmware.is_some_and(|handle| !handle.firmware_spoke()) {
+        ui::status("firmware", NO_FIRMWARE_TEXT);
+    }
     fault::point("run-ended");
     let kept = disks.keep();
     // Closed before the instance can be started again.

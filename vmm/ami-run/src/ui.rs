@@ -111,6 +111,11 @@ pub(crate) fn note(text: &str) {
     say(&clean(text));
 }
 
+/// Lines that belong to the status line above them.
+pub(crate) fn below(lines: &[String]) {
+    lines.iter().for_each(|line| say(&format!("{:11}{}", "", clean(line))));
+}
+
 pub(crate) fn failure(failure: &Failure) {
     say(&format!("error: {}", clean(&failure.message)));
     for cause in &failure.causes {

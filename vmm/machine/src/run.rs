@@ -13,6 +13,7 @@ use ami_run_models::stages::{Reached, Stages};
 use kvm_ioctls::Kvm;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
@@ -84,6 +85,17 @@ impl Handle {
         self.stages.reached()
     }
 
+    /// Whether the firmware said anything on its debug port.
+    #[must_use]
+    pub fn firmware_spoke(&self) -> bool {
+        !self.debug_text.lock().is_empty()
+    }
+
+    /// From now on the firmware's debug text goes to this file, as it comes.
+    pub fn keep_firmware_text(&self, file: File) {
+        self.debug_text.lock().keep_in(file);
+    }
+
     /// What the firmware said on its debug port.
     #[must_use]
     pub fn firmware_text(&self) -> String {
@@ -148,6 +160,7 @@ impl Machine {
             trace.flush();
         }
         self.first.finish();
+        self.handle.debug_text.lock().flush();
         self.handle.console.wake();
         result
     }

@@ -210,6 +210,12 @@ pub(crate) struct Launch {
     #[arg(long, value_name = "FILE", help_heading = "Console")]
     pub(crate) console_log: Option<PathBuf>,
 
+    /// Write what the firmware prints on its debug port (0x402) to this file, in the place of what it held
+    ///
+    /// SeaBIOS prints what it does. A distribution's OVMF prints nothing: name a debug build by --firmware.
+    #[arg(long, value_name = "FILE", conflicts_with = "kernel", help_heading = "Console")]
+    pub(crate) firmware_log: Option<PathBuf>,
+
     /// The key that, before x, p or h, speaks to ami-run instead of the guest
     #[arg(long, value_name = "KEY", default_value = "ctrl-a", value_parser = values::escape_key)]
     #[arg(help_heading = "Console")]
@@ -240,6 +246,16 @@ pub(crate) struct Launch {
     /// With -d and --wait-for it is the time for what is waited for; the instance runs on then.
     #[arg(long, value_name = "DURATION", value_parser = values::timeout, help_heading = "Ending")]
     pub(crate) timeout: Option<Duration>,
+
+    /// Explain a guest that says nothing on its console for this time (90, 90s, 5m; 0: never)
+    ///
+    /// The firmware's own words are nothing. It is told on standard error how far the start has come (by what the guest has
+    /// touched: firmware's tables, blocks of the boot disk, devices that a kernel takes over), what that means, what
+    /// `ami-run image lint` says of the root volume, and what to try; the guest runs on. A run that ends by --timeout is
+    /// explained, too; with --output json the result's Stage has it.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::duration)]
+    #[arg(help_heading = "Ending")]
+    pub(crate) hang_after: Duration,
 
     /// How long the guest may take to power off when it is asked to, before its machine is ended the hard way
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::duration)]

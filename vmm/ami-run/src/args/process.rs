@@ -29,6 +29,14 @@ pub(crate) struct Process {
     pub(crate) timeout: Option<Duration>,
 
     /// As of a launch
+    #[arg(long, default_value = "60s", value_parser = values::duration)]
+    pub(crate) hang_after: Duration,
+
+    /// As of a launch
+    #[arg(long)]
+    pub(crate) firmware_log: Option<PathBuf>,
+
+    /// As of a launch
     #[arg(long)]
     pub(crate) console_log: Option<PathBuf>,
 

@@ -33,6 +33,7 @@ const CLIENT: u32 = 6;
 const RUNS: u32 = 7;
 const SSH: u32 = 8;
 const EXEC: u32 = 9;
+const LOOK: u32 = 10;
 
 const STDIN: RawFd = 0;
 
@@ -154,6 +155,9 @@ impl Session {
         if let Some(exec) = &self.logins.exec {
             wanted.insert(exec.as_fd().as_raw_fd(), (EXEC, EventSet::IN));
         }
+        if let Some(look) = self.setup.watch.fd() {
+            wanted.insert(look, (LOOK, EventSet::IN));
+        }
         if self.server.accepts() {
             wanted.insert(self.server.listener(), (LISTENER, EventSet::IN));
         }
@@ -179,6 +183,7 @@ impl Session {
             self.setup.transcript.due(),
             self.setup.input.due(now),
             self.server.due(now),
+            self.setup.watch.due(),
         ];
         match due.into_iter().flatten().min() {
             None => -1,
@@ -198,6 +203,7 @@ impl Session {
         let order = self.course.tick(now);
         self.carry_out(order);
         self.interrupt(now);
+        self.watch_silence(now);
     }
 
     /// Gives the guest what clients have typed.
@@ -216,7 +222,9 @@ impl Session {
         if std::mem::replace(&mut self.is_running, true) {
             return;
         }
-        self.stages.running = Some(Instant::now());
+        let now = Instant::now();
+        self.stages.running = Some(now);
+        self.setup.watch.begin(now);
         let instance = &mut self.setup.instance;
         // It may have been told to terminate meanwhile.
         if instance.record().state == State::Pending
@@ -338,6 +346,7 @@ impl Session {
         if self.panic_line.add(bytes.get(reset.unwrap_or(0)..).unwrap_or_default()) {
             self.course.panicked(now);
         }
+        self.setup.watch.heard(&bytes, reset, now);
         if lost > 0 {
             log::warn!("the guest wrote faster than its console is read: {lost} bytes are lost");
         }
@@ -426,6 +435,7 @@ impl MutEventSubscriber for Session {
             SCREEN => self.show(now),
             SSH => self.ssh_event(now),
             EXEC => self.exec_event(now),
+            LOOK => self.looked(),
             LISTENER => self.server.accept(now),
             CLIENT => {
                 if let Some(action) = self.server.event(events.fd(), events.event_set()) {

@@ -3,16 +3,21 @@
 mod announced;
 mod course;
 mod follow;
+mod hang;
 mod logins;
 mod panic_line;
 mod requests;
 mod server;
 mod signals;
+mod silence;
+mod words;
 
 pub(crate) use course::Cause;
+pub(crate) use hang::{Suspect, Watch};
 pub(crate) use signals::{Sender, Signals, name as signal_name};
 
 use crate::console::{ConsoleLog, Input, Screen, Transcript};
+use crate::explain::Progress;
 use crate::failure::Failure;
 use crate::metadata::Live;
 use crate::parent::Parent;
@@ -62,6 +67,8 @@ pub(crate) struct Setup {
     pub(crate) parent: Option<Parent>,
     /// What the guest is told of itself. None: it has no network card to be told by.
     pub(crate) metadata: Option<Live>,
+    /// Over its silence.
+    pub(crate) watch: Watch,
 }
 
 /// What a verb asked for.
@@ -108,6 +115,8 @@ pub(crate) struct Ended {
     pub(crate) unfinished: Option<String>,
     /// By what words the guest's kernel gave up, if it did.
     pub(crate) panic: Option<String>,
+    /// How far it came.
+    pub(crate) progress: Progress,
     /// Clients' connections: they learn of the end when these are closed, and then its record must say it.
     _server: Server,
 }
@@ -132,6 +141,7 @@ pub(crate) fn run(machine: Machine, setup: Setup) -> io::Result<(Ended, Held)> {
     session.server.finish(within);
     let last = if session.is_ended() { join(thread) } else { Last::Stuck };
     let (panic, unfinished) = (session.panic(), session.unfinished());
+    let progress = session.progress();
     let Session { setup, server, asked, stages, outcome: executed, .. } = session;
     let ended = Ended {
         last,
@@ -144,6 +154,7 @@ pub(crate) fn run(machine: Machine, setup: Setup) -> io::Result<(Ended, Held)> {
         executed,
         unfinished,
         panic,
+        progress,
         _server: server,
     };
     Ok((ended, setup.instance))

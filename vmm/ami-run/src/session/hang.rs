@@ -1,0 +1,242 @@
+//! What is done about a silent guest: a look at its disk, aside from all that must not wait for it, and a word to whoever
+//! watches.
+
+use super::Cause;
+use super::follow::Session;
+use super::silence::Silence;
+use super::words::Words;
+use crate::explain::{Case, Explanation, Progress, Said, Way, explain};
+use crate::ui;
+use ami_run_catalog::{InstanceRecord, Start};
+use ami_run_image::Architecture;
+use ami_run_inspect::{Claims, Depth, Finding, Severity, lint, look};
+use ami_run_machine::Reached;
+use ami_run_storage::Volume;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+/// How long a run that has ended waits to hear of its disk.
+const LAST_LOOK: Duration = Duration::from_secs(5);
+
+/// What is known of a guest that may be silent.
+#[derive(Debug)]
+pub(crate) struct Suspect {
+    way: Way,
+    image: String,
+    /// None: nothing is started from a disk.
+    root: Option<Volume>,
+    claims: Claims,
+}
+
+impl Suspect {
+    /// `root`: the volume that is started from.
+    pub(crate) fn new(record: &InstanceRecord, root: Option<&Volume>) -> Suspect {
+        let way = match (&record.own.start, record.current_instance_boot_mode.as_str()) {
+            (Start::Kernel { .. }, _) => Way::Kernel,
+            (_, "uefi") => Way::Uefi,
+            _ => Way::Bios,
+        };
+        let claims = Claims {
+            architecture: match record.architecture.as_str() {
+                "arm64" => Some(Architecture::Arm64),
+                _ => Some(Architecture::X86_64),
+            },
+            // How it is started here, unless the image says nothing: that it does not may be what is wrong.
+            boot_mode: record.boot_mode.as_ref().map(|_| record.current_instance_boot_mode.clone()),
+            root_device_name: None,
+            device_names: Vec::new(),
+            ena_support: Some(record.ena_support),
+        };
+        let root = root.filter(|_| way != Way::Kernel).cloned();
+        Suspect { way, image: record.own.name.clone(), root, claims }
+    }
+}
+
+/// The watch over a guest's silence.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    suspect: Suspect,
+    silence: Silence,
+    words: Words,
+    look: Option<Look>,
+    explained: Option<Explanation>,
+}
+
+impl Watch {
+    /// No `patience` at all is never.
+    pub(crate) fn new(suspect: Suspect, patience: Duration) -> Watch {
+        let (silence, words) = (Silence::new(patience), Words::default());
+        Watch { suspect, silence, words, look: None, explained: None }
+    }
+
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.silence.begin(now);
+    }
+
+    /// Takes what the console said; `reset`: behind so much of it the machine was.
+    pub(super) fn heard(&mut self, bytes: &[u8], reset: Option<usize>, now: Instant) {
+        if reset.is_some() {
+            self.words.start_over();
+            self.silence.was_reset();
+        }
+        let said = bytes.get(reset.unwrap_or(0)..).unwrap_or_default();
+        if !said.is_empty() {
+            self.words.add(said, now);
+            self.silence.heard(&self.words.said(now), now);
+        }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.silence.due()
+    }
+
+    /// What tells that the disk was looked at, while it is.
+    pub(super) fn fd(&self) -> Option<RawFd> {
+        self.look.as_ref().map(|look| look.done.as_raw_fd())
+    }
+
+    pub(super) fn said(&self, now: Instant) -> Said {
+        self.words.said(now)
+    }
+
+    fn judge(
+        &self,
+        findings: &[Finding],
+        reached: &Reached,
+        running: Option<Instant>,
+        now: Instant,
+    ) -> Explanation {
+        let (start, said) = (ui::start(), self.said(now));
+        let Suspect { way, image, .. } = &self.suspect;
+        explain(&Case { way: *way, image, start, running, now, reached, said: &said, findings })
+    }
+}
+
+impl Session {
+    /// Looks whether the guest is silent for too long, and if so at its disk.
+    pub(super) fn watch_silence(&mut self, now: Instant) {
+        if self.setup.watch.due().is_none_or(|due| now < due) || self.course.cause().is_some() {
+            return;
+        }
+        let (said, reached) = (self.setup.watch.said(now), self.handle.reached());
+        if !self.setup.watch.silence.is_hang(&said, &reached, now) {
+            return;
+        }
+        self.setup.watch.look = Look::begin(&self.setup.watch.suspect);
+        if self.setup.watch.look.is_none() {
+            self.tell_silence(&[]);
+        }
+    }
+
+    /// The disk was looked at.
+    pub(super) fn looked(&mut self) {
+        if let Some(look) = self.setup.watch.look.take() {
+            let findings = look.findings(Duration::ZERO);
+            self.tell_silence(&findings);
+        }
+    }
+
+    fn tell_silence(&mut self, findings: &[Finding]) {
+        let (now, reached) = (Instant::now(), self.handle.reached());
+        let explanation = self.setup.watch.judge(findings, &reached, self.stages.running, now);
+        ui::status("silent", &explanation.what);
+        ui::below(&explanation.rest());
+        self.setup.watch.explained = Some(explanation);
+    }
+
+    /// How far the guest came; and why it said nothing, if it did not for too long or up to the end of its time.
+    pub(super) fn progress(&mut self) -> Progress {
+        let (now, reached) = (Instant::now(), self.handle.reached());
+        let said = self.setup.watch.said(now);
+        let spoke = said.others.is_some_and(|spoke| reached.kernel().is_none_or(|kernel| spoke >= kernel));
+        if self.cause() == Some(Cause::TimedOut) && !spoke {
+            let watch = &mut self.setup.watch;
+            let look = watch.look.take().or_else(|| Look::begin(&watch.suspect));
+            let findings = look.map(|look| look.findings(LAST_LOOK)).unwrap_or_default();
+            watch.explained = Some(watch.judge(&findings, &reached, self.stages.running, now));
+        }
+        let Watch { suspect, explained, .. } = &mut self.setup.watch;
+        Progress { way: suspect.way, reached, said, explained: explained.take() }
+    }
+}
+
+/// A look at the disk, by a thread of its own, which ends with it.
+#[derive(Debug)]
+struct Look {
+    done: Arc<EventFd>,
+    found: Receiver<Vec<Finding>>,
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Look {
+    /// None: there is no disk, or no way to look at it.
+    fn begin(suspect: &Suspect) -> Option<Look> {
+        let (volume, claims) = (suspect.root.clone()?, suspect.claims.clone());
+        let done = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).ok()?);
+        let (sender, found) = channel();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (over, tell) = (Arc::clone(&is_over), super::Tell(Arc::clone(&done)));
+        let work = move || {
+            let findings = look_at(&volume, &claims, &over).unwrap_or_else(|cause| {
+                log::info!("the disk of the silent guest cannot be looked at: {cause}");
+                Vec::new()
+            });
+            // Nobody may wait for it any more.
+            sender.send(findings).unwrap_or_default();
+            drop(tell);
+        };
+        let thread = thread::Builder::new().name("lint".to_owned()).spawn(work).ok()?;
+        Some(Look { done, found, is_over, thread: Some(thread) })
+    }
+
+    /// What was found, or will be within this time.
+    fn findings(self, patience: Duration) -> Vec<Finding> {
+        self.found.recv_timeout(patience).unwrap_or_default()
+    }
+}
+
+/// The volume is let go of before the instance can be started again.
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            log::error!("the look at the disk ended by a bug");
+        }
+    }
+}
+
+fn look_at(volume: &Volume, claims: &Claims, is_over: &AtomicBool) -> io::Result<Vec<Finding>> {
+    let mut disk = Endable { reader: volume.reader()?, is_over };
+    let contents = look(&mut disk, volume.size(), Depth::System)?;
+    let mut findings = lint(&contents, Some(claims));
+    findings.retain(|finding| finding.severity < Severity::Information);
+    Ok(findings)
+}
+
+/// A disk that cannot be read any more as soon as nobody wants to know.
+struct Endable<'a, R> {
+    reader: R,
+    is_over: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Endable<'_, R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.is_over.load(Ordering::Relaxed) {
+            return Err(io::Error::other("nobody wants to know any more"));
+        }
+        self.reader.read(bytes)
+    }
+}
+
+impl<R: Seek> Seek for Endable<'_, R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.reader.seek(to)
+    }
+}
