@@ -33,7 +33,8 @@ fn finding((code, severity, reason): (Code, Severity, &str)) -> Finding {
 fn judged(row: &Row, resets: u32) -> (Standing, Explanation) {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    let mut reached = Reached { resets, ..Reached::nothing(at(1)) };
+    let mut reached = Reached::nothing(at(1));
+    reached.resets = resets;
     reached = row.stages.iter().fold(reached, |reached, (stage, seconds)| reached.with(*stage, at(*seconds)));
     if row.blocks > 0 {
         (reached.blocks, reached.last_block, reached.last_read) = (row.blocks, 7000, Some(at(6)));
