@@ -295,18 +295,14 @@ fn a_snapshot_that_is_nowhere_is_told_with_the_next_steps() {
 }
 
 #[test]
-fn what_only_uefi_starts_is_refused_and_what_prefers_it_is_warned_of() {
+fn what_only_uefi_starts_and_what_prefers_it_starts_by_uefi() {
     let uefi = IMAGE.replace("\"EnaSupport\"", "\"BootMode\": \"uefi\", \"EnaSupport\"");
     let place = place_of(&uefi);
     let planned = dry(&place, &["--output", "json"]);
     let plan: Value = serde_json::from_str(&planned.out).unwrap();
     assert_eq!((planned.code, &plan["BootMode"]), (Some(0), &json!("uefi")), "{}", planned.err);
-    let launched = run(place.command(&["i.json"]));
-    assert_eq!(launched.code, Some(1), "{}", launched.err);
-    assert!(launched.err.contains("this version starts images by legacy-bios only"), "{}", launched.err);
     let preferred = dry(&place_of(&uefi.replace("\"uefi\"", "\"uefi-preferred\"")), &[]);
     assert!(preferred.out.contains("boot mode       uefi (uefi-preferred is wanted, "), "{}", preferred.out);
-    assert!(preferred.out.contains("it starts the image by legacy-bios"), "{}", preferred.out);
 }
 
 #[test]
