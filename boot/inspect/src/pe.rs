@@ -15,8 +15,8 @@ const HEADER_AT: usize = 0x3c;
 /// Behind "PE\0\0", counted from it.
 const MACHINE: usize = 4;
 const SECTIONS: usize = 6;
-const SYMBOLS_AT: usize = 8;
-const SYMBOLS: usize = 12;
+const SYMBOLS_AT: usize = 12;
+const SYMBOLS: usize = 16;
 const OPTIONAL_SIZE: usize = 20;
 const OPTIONAL: usize = 24;
 

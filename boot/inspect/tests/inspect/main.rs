@@ -9,6 +9,7 @@
 mod debian;
 mod disks;
 mod hostile;
+mod loaders;
 mod other_tools;
 mod start;
 mod system;

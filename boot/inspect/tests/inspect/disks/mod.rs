@@ -10,6 +10,8 @@ pub(crate) const SIZE: usize = 4 << 20;
 
 pub(crate) const ESP: [u8; 16] =
     [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
+pub(crate) const XBOOTLDR: [u8; 16] =
+    [0xff, 0xc2, 0x13, 0xbc, 0xe6, 0x59, 0x62, 0x42, 0xa3, 0x52, 0xb2, 0x75, 0xfd, 0x6f, 0x71, 0x72];
 pub(crate) const BIOS_BOOT: [u8; 16] = *b"Hah!IdontNeedEFI";
 pub(crate) const LINUX: [u8; 16] =
     [0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4];
@@ -105,7 +107,12 @@ pub(crate) fn program(machine: u16) -> Vec<u8> {
 
 /// A unified kernel image with these sections, each of 512 bytes at most.
 pub(crate) fn unified(sections: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut bytes = program(0x8664);
+    program_of(0x8664, sections)
+}
+
+/// An EFI program with these sections, each of 512 bytes at most.
+pub(crate) fn program_of(machine: u16, sections: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut bytes = program(machine);
     bytes[0x86..0x88].copy_from_slice(&u16::try_from(sections.len()).unwrap().to_le_bytes());
     bytes.resize(1024 + sections.len() * 512, 0);
     for (index, (name, content)) in sections.iter().enumerate() {
@@ -117,6 +124,34 @@ pub(crate) fn unified(sections: &[(&str, &[u8])]) -> Vec<u8> {
         bytes[start..start + content.len()].copy_from_slice(content);
     }
     bytes
+}
+
+/// Shim, as far as anyone can tell it: a section whose name is too long for the table, in the strings behind the file.
+pub(crate) fn shim(machine: u16) -> Vec<u8> {
+    let mut bytes = program_of(machine, &[("/4", b"")]);
+    let strings = u32::try_from(bytes.len()).unwrap();
+    bytes[0x8c..0x90].copy_from_slice(&strings.to_le_bytes());
+    bytes.extend(b"\x11\0\0\0.vendor_cert\0");
+    bytes
+}
+
+/// A program whose SBAT names it so.
+pub(crate) fn with_sbat(machine: u16, name: &str) -> Vec<u8> {
+    program_of(
+        machine,
+        &[(".sbat", format!("sbat,1,SBAT Version,sbat,1,\n{name},4,Somebody,x,1,\n").as_bytes())],
+    )
+}
+
+/// systemd-boot as it calls itself.
+pub(crate) fn systemd_boot(machine: u16) -> Vec<u8> {
+    program_of(machine, &[(".sdmagic", b"#### LoaderInfo: systemd-boot 252.39-1 ####\0")])
+}
+
+/// A list for shim's fallback, of these programs.
+pub(crate) fn boot_list(names: &[&str]) -> Vec<u8> {
+    let lines: String = names.iter().map(|name| format!("{name},Linux,,An entry\n")).collect();
+    format!("\u{feff}{lines}").encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
 /// A Linux kernel's first bytes: bzImage for x86_64 with its version, or an arm64 Image.
