@@ -8,7 +8,8 @@
 mod disks;
 
 use crate::input::Input;
-use ami_run_inspect::{Contents, Depth, guess, initrd, lint, look};
+use ami_run_image::Architecture;
+use ami_run_inspect::{Claims, Contents, Depth, guess, initrd, lint, look, starts};
 use disks::ext::{self, Node, file};
 use disks::{ESP, LINUX, SECTOR};
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
@@ -43,7 +44,16 @@ fn judge(disk: &[u8]) -> Contents {
     let mut counting = Counting(Cursor::new(disk), 0);
     let contents = look(&mut counting, bytes, Depth::System).expect("memory can be read");
     assert!(counting.1 <= bytes * OVER + LEAST, "{} bytes were read of a disk of {bytes}", counting.1);
-    assert!(lint(&contents, None).iter().all(|finding| !finding.reason.is_empty()));
+    let by_uefi = Claims {
+        architecture: Some(Architecture::X86_64),
+        boot_mode: Some("uefi".to_owned()),
+        ..Claims::default()
+    };
+    for claims in [None, Some(&by_uefi)] {
+        assert!(lint(&contents, claims).iter().all(|finding| !finding.reason.is_empty()));
+    }
+    let next = |loader| starts(&contents, loader).is_none_or(|next| contents.loaders.contains(next));
+    assert!(contents.loaders.iter().all(next));
     assert!(!guess(&contents).why.is_empty());
     contents
 }
@@ -98,7 +108,7 @@ fn mbr() -> Vec<u8> {
     disk
 }
 
-/// A FAT with a loader, an entry for one, and a kernel's initrd.
+/// A FAT with loaders that lead to each other, an entry for the last, and a kernel's initrd.
 pub fn disk_fat(data: &[u8]) {
     static FAT: OnceLock<Vec<u8>> = OnceLock::new();
     let mut disk = FAT.get_or_init(fat).clone();
@@ -111,8 +121,11 @@ fn fat() -> Vec<u8> {
     disks::fat(
         FILES,
         &[
-            ("EFI/BOOT/BOOTX64.EFI", &disks::program(0x8664)),
-            ("EFI/a long name of a folder/GRUBX64.EFI", &disks::program(0xaa64)),
+            ("EFI/BOOT/BOOTX64.EFI", &disks::shim(0x8664)),
+            ("EFI/BOOT/fbx64.efi", &disks::with_sbat(0x8664, "shim")),
+            ("EFI/a long name of a folder/BOOTX64.CSV", &disks::boot_list(&["GRUBX64.EFI"])),
+            ("EFI/a long name of a folder/GRUBX64.EFI", &disks::systemd_boot(0x8664)),
+            ("loader/loader.conf", b"timeout 3\n"),
             ("loader/entries/one.conf", b"linux /vmlinuz-6.1.0\ninitrd /initrd\noptions console=ttyS0\n"),
             ("vmlinuz-6.1.0", &disks::bzimage("6.1.0 x")),
             ("initrd", &initrd),
@@ -180,7 +193,8 @@ mod tests {
         let ext = judge(&ext_disk());
         assert_eq!((ext.unread.len(), ext.system.kernels["6.1.0"].initrds.len()), (0, 1));
         let fat = judge(&fat());
-        assert_eq!((fat.unread.len(), fat.loaders.len(), fat.system.kernels.len()), (0, 2, 1), "{fat:?}");
+        assert_eq!((fat.unread.len(), fat.loaders.len(), fat.system.kernels.len()), (0, 3, 1), "{fat:?}");
+        assert_eq!((fat.boot_lists.len(), fat.system.entries.len(), fat.system.menus.len()), (1, 1, 1));
         assert_eq!(judge(&gpt()).partitions.len(), 2);
         assert_eq!(judge(&mbr()).partitions.len(), 5);
     }

@@ -103,11 +103,31 @@ fn programs() -> Vec<Seed> {
     unified.extend(b"console=ttyS0 quiet\n");
     unified.resize(0x240, 0);
     unified.extend(archive());
+    // A name among the strings at 0x100.
+    let mut shim = plain.clone();
+    shim[0x86] = 1;
+    shim[0x8d] = 1;
+    shim.extend(b"/4");
+    shim.resize(0x100, 0);
+    shim.extend(b"\x11\0\0\0.vendor_cert\0");
+    let mut boot = plain.clone();
+    boot[0x86] = 2;
+    let magic = b"#### LoaderInfo: systemd-boot 252 ####";
+    let sbat = b"sbat,1,SBAT Version,sbat,1,x\nsystemd-boot,1,x,systemd,252,x\n";
+    for (name, start, length) in [(b".sdmagic", 0x100u32, magic.len()), (b".sbat\0\0\0", 0x140, sbat.len())] {
+        let length = u32::try_from(length).unwrap();
+        boot.extend(name);
+        boot.extend([length, 0, length, start, 0, 0, 0, 0].iter().flat_map(|value| value.to_le_bytes()));
+    }
+    boot.resize(0x100, 0);
+    boot.extend(magic);
+    boot.resize(0x140, 0);
+    boot.extend(sbat);
     let mut kernel = vec![0; 0x400];
     kernel[0x202..0x206].copy_from_slice(b"HdrS");
     kernel[0x20e..0x210].copy_from_slice(&[0, 1]);
     kernel[0x300..0x305].copy_from_slice(b"6.1.0");
-    vec![("kernel", kernel), ("plain", plain), ("unified", unified)]
+    vec![("boot", boot), ("kernel", kernel), ("plain", plain), ("shim", shim), ("unified", unified)]
 }
 
 /// One module, as cpio's new format has it.
