@@ -1,5 +1,6 @@
 //! SMBIOS (DMTF DSP0134) with the strings that an x86_64 Nitro instance shows: version 2.7 and its 31-byte entry
-//! point, as EC2 has it. Guests tell by it that they are on EC2, and which instance they are.
+//! point, as EC2's BIOS has it; for UEFI version 3.0, the least that has the 64-bit entry point. Guests tell by it that
+//! they are on EC2, and which instance they are.
 //!
 //! Left out: what CPUID and the memory map tell better (name, speed and caches of the CPU, modules of memory).
 
@@ -7,9 +8,9 @@ mod spec;
 mod structures;
 
 use crate::FirmwareError;
-use crate::board::Board;
+use crate::board::{Board, FirmwareKind};
 use ami_run_memory::{Gpa, Memory, Range};
-use spec::{EntryPoint, Header, MAJOR, MINOR};
+use spec::{EntryPoint, EntryPoint3, Header, VERSION_2, VERSION_3};
 use zerocopy::{Immutable, IntoBytes};
 
 /// The specification's limit.
@@ -23,6 +24,8 @@ pub(crate) struct Smbios {
     pub bytes: Vec<u8>,
     structures: u16,
     largest: u16,
+    /// They are of version 3.
+    is_3: bool,
 }
 
 /// The strings of one structure, in order.
@@ -63,12 +66,36 @@ impl Smbios {
 
     /// The entry point, for structures at `address`.
     pub(crate) fn anchor(&self, address: u32) -> Vec<u8> {
+        if self.is_3 { self.anchor_64(address) } else { self.anchor_32(address) }
+    }
+
+    fn anchor_64(&self, address: u32) -> Vec<u8> {
+        let [major, minor] = VERSION_3;
+        let mut entry = EntryPoint3 {
+            anchor: *b"_SM3_",
+            checksum: 0,
+            length: u8::try_from(size_of::<EntryPoint3>()).unwrap_or(0),
+            major,
+            minor,
+            document: 0,
+            revision: 1,
+            reserved: 0,
+            // OVMF takes it only if it is the table's own length.
+            most_table_length: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX).into(),
+            table_address: u64::from(address).into(),
+        };
+        entry.checksum = complement(entry.as_bytes());
+        entry.as_bytes().to_vec()
+    }
+
+    fn anchor_32(&self, address: u32) -> Vec<u8> {
+        let [major, minor] = VERSION_2;
         let mut entry = EntryPoint {
             anchor: *b"_SM_",
             checksum: 0,
             length: u8::try_from(size_of::<EntryPoint>()).unwrap_or(0),
-            major: MAJOR,
-            minor: MINOR,
+            major,
+            minor,
             largest_structure: self.largest.into(),
             revision: 0,
             formatted_area: [0; 5],
@@ -77,18 +104,22 @@ impl Smbios {
             table_length: u16::try_from(self.bytes.len()).unwrap_or(u16::MAX).into(),
             table_address: address.into(),
             structures: self.structures.into(),
-            bcd_revision: MAJOR << 4 | MINOR,
+            bcd_revision: major << 4 | minor,
         };
         // The part from the intermediate anchor on adds up to zero by itself, and so does what is before it.
-        let sum = |bytes: &[u8]| bytes.iter().fold(0u8, |sum, byte| sum.wrapping_sub(*byte));
-        entry.intermediate_checksum = sum(entry.as_bytes().get(16..).unwrap_or_default());
-        entry.checksum = sum(entry.as_bytes());
+        entry.intermediate_checksum = complement(entry.as_bytes().get(16..).unwrap_or_default());
+        entry.checksum = complement(entry.as_bytes());
         entry.as_bytes().to_vec()
     }
 }
 
+/// What makes them add up to zero.
+fn complement(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |sum, byte| sum.wrapping_sub(*byte))
+}
+
 pub(crate) fn tables(board: &Board) -> Smbios {
-    let mut smbios = Smbios::default();
+    let mut smbios = Smbios { is_3: board.firmware == FirmwareKind::Uefi, ..Smbios::default() };
     structures::write(board, &mut smbios);
     smbios
 }

@@ -107,6 +107,44 @@ fn the_anchor_adds_up_wherever_the_table_is() {
     }
 }
 
+fn uefi() -> Board {
+    Board { firmware: FirmwareKind::Uefi, ..sample::board() }
+}
+
+/// §5.2.2, and the lengths that §7.5 and §7.18 have for version 3.0.
+#[test]
+fn uefi_has_the_64_bit_entry_point_and_structures_of_its_version() {
+    let smbios = tables(&uefi());
+    for address in [0u32, 0x7eed_0000] {
+        let anchor = smbios.anchor(address);
+        assert_eq!((anchor.len(), anchor.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte))), (24, 0));
+        assert_eq!((&anchor[..5], &anchor[6..12]), (&b"_SM3_"[..], &[24, 3, 0, 0, 1, 0][..]));
+        assert_eq!(anchor[12..16], u32::try_from(smbios.bytes.len()).unwrap().to_le_bytes());
+        assert_eq!(anchor[16..24], u64::from(address).to_le_bytes());
+    }
+    let (new, old) = (walk(&smbios.bytes), structures(&sample::board()));
+    for (new, old) in new.iter().zip(&old) {
+        assert_eq!((new.kind, new.handle, &new.strings), (old.kind, old.handle, &old.strings));
+        let longer = match new.kind {
+            4 => 0x30,
+            17 => 0x28,
+            _ => old.fields.len(),
+        };
+        assert_eq!(new.fields.len(), longer, "type {}", new.kind);
+        if new.kind != 0 {
+            assert_eq!(new.fields[2..old.fields.len()], old.fields[2..], "type {}", new.kind);
+        }
+    }
+    let bios = of_kind(&new, 0);
+    assert_eq!((bios.number(6, 2), bios.fields[0x13]), (0, 0x18));
+    let board = Board { cpus: (0..300).collect(), ..uefi() };
+    let found = structures(&board);
+    let processor = of_kind(&found, 4);
+    let few: Vec<u64> = [0x23, 0x24, 0x25].map(|offset| processor.number(offset, 1)).into();
+    let all: Vec<u64> = [0x2a, 0x2c, 0x2e].map(|offset| processor.number(offset, 2)).into();
+    assert_eq!((few, all), (vec![0xff; 3], vec![300; 3]));
+}
+
 /// In the table, with its strings and what ends them.
 fn length(structure: &Structure) -> usize {
     let strings: usize = structure.strings.iter().map(|string| string.len() + 1).sum();
@@ -182,16 +220,21 @@ fn a_place_that_is_too_small_is_an_error() {
     assert_eq!(table, tables(&board).bytes);
 }
 
-/// A file as `dmidecode --dump-bin` makes it: the entry point, and the table behind it.
 #[test]
 fn dmidecode_reads_the_table() {
+    assert_read(&sample::board(), &["SMBIOS 2.7 present"]);
+    assert_read(&uefi(), &["SMBIOS 3.0.0 present", "UEFI is supported", "Configured Voltage: Unknown"]);
+}
+
+/// In a file as `dmidecode --dump-bin` makes it: the entry point, and the table behind it.
+fn assert_read(board: &Board, says: &[&str]) {
     if Command::new("dmidecode").arg("--version").output().is_err() {
         println!("skipped: SMBIOS by dmidecode: it is not installed (package dmidecode)");
         return;
     }
-    let smbios = tables(&sample::board());
+    let smbios = tables(board);
     let mut dump = smbios.anchor(32);
-    dump.push(0);
+    dump.resize(32, 0);
     dump.extend_from_slice(&smbios.bytes);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dump");
@@ -207,9 +250,14 @@ fn dmidecode_reads_the_table() {
     for wrong in ["<BAD INDEX>", "<OUT OF SPEC>", "Invalid", "Wrong", "truncated", "broken", "mismatch"] {
         assert!(!text.contains(wrong), "{wrong}: {text}");
     }
-    let expected =
-        ["SMBIOS 2.7 present", "System is a virtual machine", "Maximum Capacity: 1 GB", "Size: 1 GB"];
-    for line in expected.into_iter().chain(["Core Count: 2", "Range Size: 1 GB", "End Of Table"]) {
+    let expected = [
+        "System is a virtual machine",
+        "Maximum Capacity: 1 GB",
+        "Size: 1 GB",
+        "Core Count: 2",
+        "Range Size: 1 GB",
+    ];
+    for line in says.iter().copied().chain(expected).chain(["End Of Table"]) {
         assert!(text.contains(line), "{line}: {text}");
     }
     let uuid = "ec2a0102-0304-0506-8708-090a0b0c0d0e";

@@ -1,12 +1,14 @@
-//! Records of SMBIOS 2.7 (DMTF DSP0134): the entry point (§5.2.1) and the structures (§7), field by field.
+//! Records of SMBIOS 2.7 and 3.0 (DMTF DSP0134): the entry points (§5.2) and the structures (§7), field by field.
 //! A string is its number in the structure's list, zero for none.
 
 use zerocopy::Immutable;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
-pub(super) const MAJOR: u8 = 2;
-pub(super) const MINOR: u8 = 7;
+/// Of the 32-bit entry point, and the structures that it leads to.
+pub(super) const VERSION_2: [u8; 2] = [2, 7];
+/// The first that has the 64-bit entry point.
+pub(super) const VERSION_3: [u8; 2] = [3, 0];
 /// A handle that names nothing.
 pub(super) const NO_HANDLE: u16 = 0xffff;
 /// Of errors: the hardware tells none.
@@ -31,6 +33,23 @@ pub(super) struct EntryPoint {
     pub table_address: U32,
     pub structures: U16,
     pub bcd_revision: u8,
+}
+
+/// The 64-bit one (§5.2.2).
+#[derive(Clone, Copy, IntoBytes, Immutable)]
+#[repr(C)]
+pub(super) struct EntryPoint3 {
+    pub anchor: [u8; 5],
+    pub checksum: u8,
+    pub length: u8,
+    pub major: u8,
+    pub minor: u8,
+    /// Of the specification's text.
+    pub document: u8,
+    pub revision: u8,
+    pub reserved: u8,
+    pub most_table_length: U32,
+    pub table_address: U64,
 }
 
 #[derive(Clone, Copy, IntoBytes, Immutable)]
@@ -142,6 +161,16 @@ pub(super) struct Processor {
     pub family_2: U16,
 }
 
+/// Type 4 since 3.0.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+pub(super) struct Processor3 {
+    pub before: Processor,
+    pub cores: U16,
+    pub enabled_cores: U16,
+    pub threads: U16,
+}
+
 /// Type 16.
 #[derive(IntoBytes, Immutable)]
 #[repr(C)]
@@ -186,6 +215,16 @@ pub(super) struct MemoryDevice {
     pub configured_speed: U16,
 }
 
+/// Type 17 since 2.8.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+pub(super) struct MemoryDevice3 {
+    pub before: MemoryDevice,
+    pub least_voltage: U16,
+    pub most_voltage: U16,
+    pub configured_voltage: U16,
+}
+
 /// Type 19.
 #[derive(IntoBytes, Immutable)]
 #[repr(C)]
@@ -220,13 +259,16 @@ pub(super) struct End {
 }
 
 const _: () = assert!(size_of::<EntryPoint>() == 31);
+const _: () = assert!(size_of::<EntryPoint3>() == 24);
 const _: () = assert!(size_of::<Bios>() == 24);
 const _: () = assert!(size_of::<System>() == 27);
 const _: () = assert!(size_of::<Baseboard>() == 15);
 const _: () = assert!(size_of::<Chassis>() == 22);
 const _: () = assert!(size_of::<Processor>() == 42);
+const _: () = assert!(size_of::<Processor3>() == 48);
 const _: () = assert!(size_of::<MemoryArray>() == 23);
 const _: () = assert!(size_of::<MemoryDevice>() == 34);
+const _: () = assert!(size_of::<MemoryDevice3>() == 40);
 const _: () = assert!(size_of::<MappedAddress>() == 31);
 const _: () = assert!(size_of::<BootInformation>() == 11);
 const _: () = assert!(size_of::<End>() == 4);

@@ -1,8 +1,8 @@
 //! The structures of one machine, with EC2's strings.
 
 use super::spec::{
-    Baseboard, Bios, BootInformation, Chassis, End, MappedAddress, MemoryArray, MemoryDevice, NO_ERRORS,
-    NO_HANDLE, Processor, System,
+    Baseboard, Bios, BootInformation, Chassis, End, Header, MappedAddress, MemoryArray, MemoryDevice,
+    MemoryDevice3, NO_ERRORS, NO_HANDLE, Processor, Processor3, System,
 };
 use super::{Smbios, Strings, header};
 use crate::board::{Board, Identity};
@@ -29,6 +29,11 @@ const MAPPED_ADDRESS: u16 = 9;
 const PCI_EDD: u64 = 1 << 7 | 1 << 19;
 /// Extension (§7.1.2): ACPI; a virtual machine.
 const ACPI_VIRTUAL: [u8; 2] = [1, 1 << 4];
+/// And UEFI.
+const ACPI_VIRTUAL_UEFI: [u8; 2] = [1, 1 << 4 | 1 << 3];
+/// Where a BIOS begins in the first MiB; UEFI is not there (§7.1).
+const BIOS_SEGMENT: u16 = 0xf000;
+const NO_SEGMENT: u16 = 0;
 const WAKE_POWER_SWITCH: u8 = 6;
 const HOSTING_BOARD: u8 = 1;
 const MOTHERBOARD: u8 = 0x0a;
@@ -48,6 +53,7 @@ const FORM_DIMM: u8 = 9;
 const KIND_RAM: u8 = 7;
 const DETAIL_OTHER: u16 = 1 << 1;
 /// The number is too big for its field and stands in the extended one.
+const COUNT_EXTENDED: u8 = 0xff;
 const CAPACITY_EXTENDED: u32 = 0x8000_0000;
 const SIZE_EXTENDED: u16 = 0x7fff;
 const ADDRESS_EXTENDED: u32 = u32::MAX;
@@ -70,16 +76,19 @@ pub(super) fn write(board: &Board, smbios: &mut Smbios) {
 }
 
 fn bios(smbios: &mut Smbios) {
+    let uefi = smbios.is_3;
+    let (segment, extension) =
+        if uefi { (NO_SEGMENT, ACPI_VIRTUAL_UEFI) } else { (BIOS_SEGMENT, ACPI_VIRTUAL) };
     let mut strings = Strings::default();
     let structure = Bios {
         header: header::<Bios>(0, BIOS),
         vendor: strings.add(MAKER),
         version: strings.add(BIOS_VERSION),
-        segment: 0xf000.into(),
+        segment: segment.into(),
         date: strings.add(BIOS_DATE),
         rom_size: 0,
         characteristics: PCI_EDD.into(),
-        extension: ACPI_VIRTUAL,
+        extension,
         major: 1,
         minor: 0,
         controller_major: 0xff,
@@ -167,10 +176,26 @@ fn chassis(smbios: &mut Smbios) {
 /// One socket of single-thread cores, as CPUID has it.
 fn processor(count: usize, smbios: &mut Smbios) {
     let mut strings = Strings::default();
-    // Zero: unknown. 0xff is for a field of later versions.
-    let count = u8::try_from(count).ok().filter(|count| *count < 0xff).unwrap_or(0);
-    let structure = Processor {
-        header: header::<Processor>(4, PROCESSOR),
+    if !smbios.is_3 {
+        // Zero: unknown.
+        let count = u8::try_from(count).ok().filter(|count| *count < COUNT_EXTENDED).unwrap_or(0);
+        let structure = socket(header::<Processor>(4, PROCESSOR), count, &mut strings);
+        return smbios.push(&structure, &strings);
+    }
+    let few = u8::try_from(count).unwrap_or(COUNT_EXTENDED);
+    let count = u16::try_from(count).unwrap_or(u16::MAX);
+    let structure = Processor3 {
+        before: socket(header::<Processor3>(4, PROCESSOR), few, &mut strings),
+        cores: count.into(),
+        enabled_cores: count.into(),
+        threads: count.into(),
+    };
+    smbios.push(&structure, &strings);
+}
+
+fn socket(header: Header, count: u8, strings: &mut Strings) -> Processor {
+    Processor {
+        header,
         socket: strings.add("CPU 0"),
         kind: CENTRAL_PROCESSOR,
         family: UNKNOWN,
@@ -192,8 +217,7 @@ fn processor(count: usize, smbios: &mut Smbios) {
         threads: count,
         characteristics: PROCESSOR_64_BIT.into(),
         family_2: u16::from(UNKNOWN).into(),
-    };
-    smbios.push(&structure, &strings);
+    }
 }
 
 fn memory_array(bytes: u64, smbios: &mut Smbios) {
@@ -213,10 +237,24 @@ fn memory_array(bytes: u64, smbios: &mut Smbios) {
 
 fn memory_device(bytes: u64, smbios: &mut Smbios) {
     let mut strings = Strings::default();
+    if !smbios.is_3 {
+        let structure = module(header::<MemoryDevice>(17, MEMORY_DEVICE), bytes, &mut strings);
+        return smbios.push(&structure, &strings);
+    }
+    let structure = MemoryDevice3 {
+        before: module(header::<MemoryDevice3>(17, MEMORY_DEVICE), bytes, &mut strings),
+        least_voltage: 0.into(),
+        most_voltage: 0.into(),
+        configured_voltage: 0.into(),
+    };
+    smbios.push(&structure, &strings);
+}
+
+fn module(header: Header, bytes: u64, strings: &mut Strings) -> MemoryDevice {
     let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
     let small = u16::try_from(mib).ok().filter(|mib| *mib < SIZE_EXTENDED);
-    let structure = MemoryDevice {
-        header: header::<MemoryDevice>(17, MEMORY_DEVICE),
+    MemoryDevice {
+        header,
         array: MEMORY_ARRAY.into(),
         errors: NO_ERRORS.into(),
         total_width: UNKNOWN_WIDTH.into(),
@@ -236,8 +274,7 @@ fn memory_device(bytes: u64, smbios: &mut Smbios) {
         attributes: 0,
         extended_size: if small.is_some() { 0 } else { mib }.into(),
         configured_speed: 0.into(),
-    };
-    smbios.push(&structure, &strings);
+    }
 }
 
 fn mapped_address(handle: u16, range: Range, smbios: &mut Smbios) {
