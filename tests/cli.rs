@@ -52,5 +52,7 @@ mod ssh;
 mod stopped;
 #[path = "cli/terminal.rs"]
 mod terminal;
+#[path = "cli/uefi_data.rs"]
+mod uefi_data;
 #[path = "cli/volumes.rs"]
 mod volumes;

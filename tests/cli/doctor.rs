@@ -4,12 +4,13 @@ use crate::run::{Ended, Place, has_kvm, run, skip};
 use std::fs;
 use std::process::{Command, Stdio};
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "/dev/kvm",
     "virtualization",
     "nested",
     "vCPUs",
     "firmware",
+    "UEFI firmware",
     "memory",
     "disk space",
     "state folder",

@@ -83,6 +83,7 @@ fn main() -> ExitCode {
         Ok(Command::Modify(args)) => verbs::modify(&args),
         Ok(Command::MetadataOptions(args)) => verbs::metadata_options(&args),
         Ok(Command::Event(args)) => verbs::event(&args),
+        Ok(Command::UefiData(args)) => verbs::uefi_data(&args),
         Ok(Command::Prune(args)) => verbs::prune(&args),
         Err(refused) => refused.tell(),
     };

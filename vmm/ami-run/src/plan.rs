@@ -46,11 +46,11 @@ enum Kind {
 
 /// Decides a launch.
 pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
+    check_standard_input(args)?;
     let wanted = args.image_id.as_deref();
     let source = args.image.as_deref().map(|path| source::open(path, bare, wanted)).transpose()?;
     let mut named = Named::new(args, source)?;
     let mut launch = named.decide(args)?;
-    check_standard_input(args)?;
     let inputs = given(args, &mut launch)?;
     let uefi_data =
         args.uefi_data.as_deref().map(|given| uefi_data::read(given, launch.boot_mode)).transpose()?;

@@ -131,7 +131,10 @@ pub(crate) struct Launch {
     #[arg(help_heading = "Machine")]
     pub(crate) snapshots: Vec<SnapshotFile>,
 
-    /// The BIOS to start, instead of the distribution's SeaBIOS
+    /// The firmware to start, instead of the distribution's: a BIOS, or OVMF's code for an image that starts by uefi
+    ///
+    /// UEFI's variables are those that one of QEMU's firmware descriptions names with the code, or a file beside it
+    /// with VARS for CODE in its name. A file of both, such as OVMF.fd, is taken, too.
     #[arg(long, value_name = "FILE", conflicts_with = "kernel", help_heading = "Machine")]
     pub(crate) firmware: Option<PathBuf>,
 

@@ -16,6 +16,7 @@ mod metadata;
 mod process;
 mod snapshot;
 mod ssh;
+mod uefi_data;
 mod volume;
 
 pub(crate) use announced::{EventArgs, Kind, MetadataOptionsArgs};
@@ -31,6 +32,7 @@ pub(crate) use metadata::Metadata;
 pub(crate) use process::{PROCESS, Process};
 pub(crate) use snapshot::SnapshotServe;
 pub(crate) use ssh::{Cp, LoginOptions, PROXY, Proxy, Ssh};
+pub(crate) use uefi_data::UefiDataArgs;
 pub(crate) use volume::{
     AttachVolume, DetachVolume, VolumeCreate, VolumeLs, VolumeRebase, VolumeResize, VolumeRm, VolumeServe,
 };
@@ -83,6 +85,7 @@ pub(crate) enum Command {
     Modify(Modify),
     MetadataOptions(MetadataOptionsArgs),
     Event(EventArgs),
+    UefiData(UefiDataArgs),
     Prune(Prune),
 }
 
@@ -101,7 +104,7 @@ struct Verb {
     read: fn(&[OsString]) -> Result<Command, clap::Error>,
 }
 
-const VERBS: [Verb; 27] = [
+const VERBS: [Verb; 28] = [
     Verb {
         name: "launch",
         about: "Launch an image; this word may be left out",
@@ -171,6 +174,11 @@ const VERBS: [Verb; 27] = [
         name: "event",
         about: "Announce an interruption or maintenance to an instance",
         read: |words| EventArgs::try_parse_from(words).map(Command::Event),
+    },
+    Verb {
+        name: "uefi-data",
+        about: "Show an instance's UEFI variables, as another can be given them",
+        read: |words| UefiDataArgs::try_parse_from(words).map(Command::UefiData),
     },
     Verb {
         name: "attach-volume",
@@ -431,6 +439,7 @@ mod tests {
             Modify::command(),
             MetadataOptionsArgs::command(),
             EventArgs::command(),
+            UefiDataArgs::command(),
             Prune::command(),
         ] {
             command.clone().debug_assert();

@@ -28,6 +28,8 @@ pub(super) struct Facts {
     pub(super) access: io::Result<Kvm>,
     pub(super) surroundings: Surroundings,
     pub(super) firmware: Result<PathBuf, Failure>,
+    /// The code, of two files.
+    pub(super) uefi: Result<PathBuf, Failure>,
     pub(super) memory: Memory,
     pub(super) writes: Writes,
     pub(super) state: State,
@@ -105,6 +107,9 @@ impl Facts {
             firmware: find::seabios(None)
                 .map(|firmware| firmware.path)
                 .map_err(|cause| failure("no SeaBIOS", &cause)),
+            uefi: find::uefi(None)
+                .map(|firmware| firmware.code)
+                .map_err(|cause| failure("no OVMF: images that start by uefi cannot be launched", &cause)),
             memory: memory(Path::new("/")),
             writes: writes(disks::top_folder()),
             state: state(state::place()),

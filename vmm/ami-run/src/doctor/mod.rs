@@ -90,6 +90,7 @@ fn judge(facts: &Facts) -> Vec<Check> {
         kvm::nested(&facts.surroundings),
         kvm::vcpus(access.ok().and_then(|kvm| kvm.offer.as_ref().ok())),
         resources::firmware(&facts.firmware),
+        resources::uefi(&facts.uefi),
         resources::memory(&facts.memory),
         resources::disk_space(&facts.writes),
         resources::state_folder(&facts.state),

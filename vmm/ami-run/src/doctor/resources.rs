@@ -25,6 +25,15 @@ pub(super) fn firmware(found: &Result<PathBuf, Failure>) -> Check {
     }
 }
 
+/// Most images can do without it.
+pub(super) fn uefi(found: &Result<PathBuf, Failure>) -> Check {
+    let name = "UEFI firmware";
+    match found {
+        Ok(path) => Check::new(name, Status::Ok, format!("OVMF: {}", path.display())),
+        Err(why) => Check::new(name, Status::Warning, why.message.clone()).remedy(why.causes.join(": ")),
+    }
+}
+
 /// A guest's memory is taken as it touches it: too little ends the guest late, and not always.
 pub(super) fn memory(memory: &Memory) -> Check {
     let (name, needed) = ("memory", DEFAULT_MEMORY_MIB);

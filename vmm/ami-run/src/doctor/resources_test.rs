@@ -25,6 +25,14 @@ fn firmware_is_there_or_says_what_to_install() {
 }
 
 #[test]
+fn a_computer_without_uefi_firmware_can_launch_other_images() {
+    let there = uefi(&Ok(PathBuf::from("/usr/share/OVMF/OVMF_CODE_4M.fd")));
+    assert_check(&there, Status::Ok, "OVMF: /usr/share/OVMF/OVMF_CODE_4M.fd", None);
+    let missing = uefi(&Err(Failure::new(Code::Host, "no OVMF").because(&error(libc::ENOENT))));
+    assert_check(&missing, Status::Warning, "no OVMF", Some("No such file"));
+}
+
+#[test]
 fn memory_fails_only_where_a_launch_is_refused() {
     let of = |total, available, limit_mib| {
         memory(&Memory { total_mib: Some(total), available_mib: Some(available), limit_mib })

@@ -13,6 +13,7 @@ pub(crate) mod samples;
 mod ssh;
 mod start;
 mod stop;
+mod uefi_data;
 mod volumes;
 mod wait;
 mod words;
@@ -25,6 +26,7 @@ pub(crate) use prune::prune;
 pub(crate) use ssh::{Reach, reach, ssh};
 pub(crate) use start::{reboot, start};
 pub(crate) use stop::{stop, terminate};
+pub(crate) use uefi_data::uefi_data;
 pub(crate) use volumes::{attach, detach, list as volume_ls, remove as volume_rm, resize as volume_resize};
 pub(crate) use wait::wait;
 
