@@ -6,6 +6,7 @@
 //! Left out: baud rate (bytes pass at once), parity, break, DMA mode, transmit FIFO timing, and writing the two
 //! status registers (5 and 6), which is for factory tests.
 
+use super::Chip;
 use std::collections::VecDeque;
 
 const FIFO: usize = 16;
@@ -65,18 +66,12 @@ impl Default for Uart {
     }
 }
 
-impl Uart {
-    /// Whether a byte from outside would be kept.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
+impl Chip for Uart {
+    fn has_room(&self) -> bool {
         self.modem_control & MCR_LOOP == 0 && self.received.len() < self.depth()
     }
 
-    fn depth(&self) -> usize {
-        if self.fifo_control & FCR_ENABLE == 0 { 1 } else { FIFO }
-    }
-
-    pub fn receive(&mut self, byte: u8) {
+    fn receive(&mut self, byte: u8) {
         if self.received.len() < self.depth() {
             self.received.push_back(byte);
         } else {
@@ -84,10 +79,14 @@ impl Uart {
         }
     }
 
-    /// The level of the interrupt output.
-    #[must_use]
-    pub fn interrupt(&self) -> bool {
+    fn interrupt(&self) -> bool {
         self.identification() != IIR_NONE
+    }
+}
+
+impl Uart {
+    fn depth(&self) -> usize {
+        if self.fifo_control & FCR_ENABLE == 0 { 1 } else { FIFO }
     }
 
     fn identification(&self) -> u8 {
