@@ -19,6 +19,7 @@
 )]
 
 pub mod bus;
+pub mod clock;
 pub mod cmos;
 pub mod console;
 mod disk;
@@ -28,6 +29,7 @@ pub mod gate;
 pub mod irq;
 pub mod nvme;
 pub mod pci;
+pub mod pl031;
 pub mod ports;
 pub mod power;
 pub mod serial;

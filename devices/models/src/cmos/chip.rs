@@ -2,6 +2,7 @@
 
 use super::calendar::Fields;
 use super::events::{Alarm, SECOND, next_second, next_tick, period, ticks};
+use crate::clock::Chip;
 
 // Registers.
 const A: u8 = 0x0a;
@@ -42,6 +43,55 @@ pub struct Cmos {
     since: i64,
 }
 
+impl Chip for Cmos {
+    fn interrupt(&self) -> bool {
+        self.flags & self.byte(B) & EVENTS != 0
+    }
+
+    fn interrupts_are_on(&self) -> bool {
+        self.byte(B) & EVENTS != 0
+    }
+
+    fn advance(&mut self, now: i64) {
+        let now = now.clamp(0, LAST);
+        let since = std::mem::replace(&mut self.since, now);
+        if now <= since {
+            return;
+        }
+        if period(self.byte(A)).is_some_and(|period| ticks(now, period) > ticks(since, period)) {
+            self.flags |= PERIODIC;
+        }
+        if self.held.is_some() {
+            return;
+        }
+        let (before, after) = (since.div_euclid(SECOND), now.div_euclid(SECOND));
+        if after > before {
+            self.flags |= UPDATE;
+        }
+        let first = self.alarm().and_then(|alarm| alarm.next(before.saturating_add(self.ahead)));
+        if first.is_some_and(|first| first <= after.saturating_add(self.ahead)) {
+            self.flags |= ALARM;
+        }
+    }
+
+    fn next_interrupt(&self, now: i64) -> Option<i64> {
+        let now = now.clamp(0, LAST);
+        let on = |event| self.byte(B) & event != 0;
+        if self.interrupt() {
+            return None;
+        }
+        let tick = period(self.byte(A)).filter(|_| on(PERIODIC)).map(|period| next_tick(now, period));
+        if self.held.is_some() {
+            return tick;
+        }
+        let update = on(UPDATE).then(|| next_second(now));
+        let alarm = self.alarm().filter(|_| on(ALARM));
+        let alarm = alarm.and_then(|alarm| alarm.next(self.seconds(now)));
+        let alarm = alarm.map(|at| at.saturating_sub(self.ahead).saturating_mul(SECOND));
+        [tick, update, alarm].into_iter().flatten().min()
+    }
+}
+
 impl Cmos {
     #[must_use]
     pub fn new(cpus: u8) -> Cmos {
@@ -64,60 +114,6 @@ impl Cmos {
 
     fn seconds(&self, now: i64) -> i64 {
         self.held.unwrap_or_else(|| now.div_euclid(SECOND).saturating_add(self.ahead))
-    }
-
-    /// Whether the chip pulls its interrupt line now.
-    #[must_use]
-    pub fn interrupt(&self) -> bool {
-        self.flags & self.byte(B) & EVENTS != 0
-    }
-
-    /// Whether the guest wants to be interrupted by anything.
-    #[must_use]
-    pub fn interrupts_are_on(&self) -> bool {
-        self.byte(B) & EVENTS != 0
-    }
-
-    /// Takes account of what has happened until now.
-    pub fn advance(&mut self, now: i64) {
-        let now = now.clamp(0, LAST);
-        let since = std::mem::replace(&mut self.since, now);
-        if now <= since {
-            return;
-        }
-        if period(self.byte(A)).is_some_and(|period| ticks(now, period) > ticks(since, period)) {
-            self.flags |= PERIODIC;
-        }
-        if self.held.is_some() {
-            return;
-        }
-        let (before, after) = (since.div_euclid(SECOND), now.div_euclid(SECOND));
-        if after > before {
-            self.flags |= UPDATE;
-        }
-        let first = self.alarm().and_then(|alarm| alarm.next(before.saturating_add(self.ahead)));
-        if first.is_some_and(|first| first <= after.saturating_add(self.ahead)) {
-            self.flags |= ALARM;
-        }
-    }
-
-    /// When the line will go up, if nobody touches the chip: never while it is up.
-    #[must_use]
-    pub fn next_interrupt(&self, now: i64) -> Option<i64> {
-        let now = now.clamp(0, LAST);
-        let on = |event| self.byte(B) & event != 0;
-        if self.interrupt() {
-            return None;
-        }
-        let tick = period(self.byte(A)).filter(|_| on(PERIODIC)).map(|period| next_tick(now, period));
-        if self.held.is_some() {
-            return tick;
-        }
-        let update = on(UPDATE).then(|| next_second(now));
-        let alarm = self.alarm().filter(|_| on(ALARM));
-        let alarm = alarm.and_then(|alarm| alarm.next(self.seconds(now)));
-        let alarm = alarm.map(|at| at.saturating_sub(self.ahead).saturating_mul(SECOND));
-        [tick, update, alarm].into_iter().flatten().min()
     }
 
     /// The alarm, if its bytes are a time of day as register B codes it. They are compared with those of the time.

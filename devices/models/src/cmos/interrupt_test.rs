@@ -3,6 +3,7 @@
 
 use super::{Clock, Cmos};
 use crate::bus::{Access, Device, Width};
+use crate::clock::Chip;
 use crate::gate::Gate;
 use crate::irq::fake::{Recorder, wait_until};
 use crate::irq::{Line, Lines};
