@@ -34,6 +34,13 @@ impl HostBridge {
         config.allow(0x72, &[0xff]);
         HostBridge(Mutex::new(config))
     }
+
+    /// The one that arm64 instances show: nothing but a name.
+    #[must_use]
+    pub fn of_graviton() -> HostBridge {
+        let identity = Identity { vendor: 0x1d0f, device: 0x0200, class: 0x06_0000, ..Identity::default() };
+        HostBridge(Mutex::new(Config::new(identity)))
+    }
 }
 
 impl Default for HostBridge {
@@ -158,6 +165,17 @@ mod tests {
         assert_eq!(pm.config_read(0x40, Width::Dword), 0x601);
         pm.config_write(0x90, Width::Dword, 0x701);
         assert_eq!(pm.config_read(0x90, Width::Dword), 0, "no SMBus");
+    }
+
+    #[test]
+    fn graviton_s_bridge_has_a_name_and_nothing_to_write() {
+        let host = HostBridge::of_graviton();
+        assert_eq!(host.config_read(0, Width::Dword), 0x0200_1d0f);
+        assert_eq!(host.config_read(8, Width::Dword), 0x0600_0000);
+        for offset in (0x10..=0xfc).step_by(4).filter(|offset| *offset != 0x3c) {
+            host.config_write(offset, Width::Dword, u32::MAX);
+            assert_eq!(host.config_read(offset, Width::Dword), 0, "{offset:#x}");
+        }
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! PCI: configuration space, the host bridge's access mechanism, the bridges of an i440FX board, MSI-X.
+//! PCI: configuration space, the two ways to it, the bridges of an i440FX board, MSI-X.
 //!
 //! Every BAR is a 32-bit memory BAR: stock SeaBIOS moves 64-bit ones above 4 GiB, where its own NVMe driver
 //! cannot reach them. Left out: I/O BARs, expansion ROMs, bridges to further buses, PCI Express.
 
 mod bridges;
 mod config;
+mod ecam;
 mod msix;
 mod root;
 
 pub use bridges::{HostBridge, IsaBridge, PowerManagement};
 pub use config::{Config, Identity};
+pub use ecam::Ecam;
 pub(crate) use msix::CAPABILITY as MSIX_CAPABILITY;
 pub use msix::{Msix, NO_VECTOR};
 pub use root::{Root, Window};

@@ -1,5 +1,5 @@
 //! The root of bus 0: configuration mechanism 1 at ports 0xcf8 to 0xcff, and the way from an address in the
-//! window of memory BARs to the function that decodes it.
+//! window of memory BARs to the function that decodes it. Another face of it is in [`super::Ecam`].
 //!
 //! What no function takes ends as on a real bus, in a master abort: reads give all ones, writes are dropped (PCI
 //! Local Bus Specification 3.0, section 3.3.3.1). That goes for absent functions, for other buses, for configuration
@@ -40,9 +40,13 @@ impl Root {
         if enable & 0x80 == 0 || bus != 0 || within.saturating_add(width.bytes()) > 4 {
             return None;
         }
+        Some((self.function(devfn)?, register & 0xfc | within))
+    }
+
+    /// The function of this number on bus 0.
+    pub(super) fn function(&self, devfn: u8) -> Option<usize> {
         let wanted = Address { slot: devfn >> 3, function: devfn & 7 };
-        let index = self.functions.iter().position(|(at, _)| *at == wanted)?;
-        Some((index, register & 0xfc | within))
+        self.functions.iter().position(|(at, _)| *at == wanted)
     }
 
     fn say(&self, what: &str, index: usize, offset: u8, width: Width, value: u32) {
@@ -52,16 +56,16 @@ impl Root {
         }
     }
 
-    fn config_read(&self, within: u8, width: Width) -> u32 {
-        let Some((index, offset)) = self.target(within, width) else { return u32::MAX };
+    pub(super) fn config_read(&self, target: Option<(usize, u8)>, width: Width) -> u32 {
+        let Some((index, offset)) = target else { return u32::MAX };
         let Some((_, function)) = self.functions.get(index) else { return u32::MAX };
         let value = function.config_read(offset, width);
         self.say("read", index, offset, width, value);
         value
     }
 
-    fn config_write(&self, within: u8, width: Width, value: u32) {
-        let Some((index, offset)) = self.target(within, width) else { return };
+    pub(super) fn config_write(&self, target: Option<(usize, u8)>, width: Width, value: u32) {
+        let Some((index, offset)) = target else { return };
         let Some((_, function)) = self.functions.get(index) else { return };
         self.say("write", index, offset, width, value);
         function.config_write(offset, width, value);
@@ -95,7 +99,7 @@ impl Device for Root {
             (1, Width::Byte) => u64::from(self.reset.read()),
             (4..8, _) => {
                 let within = (at.offset & 3).to_le_bytes()[0];
-                u64::from(self.config_read(within, at.width)) & at.width.ones()
+                u64::from(self.config_read(self.target(within, at.width), at.width)) & at.width.ones()
             }
             _ => at.width.ones(),
         }
@@ -110,7 +114,8 @@ impl Device for Root {
             (1, Width::Byte) => return self.reset.write(v0),
             (4..8, _) => {
                 let within = (at.offset & 3).to_le_bytes()[0];
-                self.config_write(within, at.width, u32::from_le_bytes([v0, v1, v2, v3]));
+                let target = self.target(within, at.width);
+                self.config_write(target, at.width, u32::from_le_bytes([v0, v1, v2, v3]));
             }
             _ => (),
         }
@@ -155,7 +160,7 @@ impl Device for Window {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{Config, HostBridge, Identity};
     use super::*;
     use parking_lot::Mutex;
@@ -178,7 +183,7 @@ mod tests {
         }
     }
 
-    fn root() -> Arc<Root> {
+    pub(in super::super) fn root() -> Arc<Root> {
         let mut config = Config::new(Identity { vendor: 1, device: 2, ..Identity::default() });
         config.set_bar(2, 0x1000);
         let scratch: Arc<dyn Function> = Arc::new(Scratch(Mutex::new(config)));
