@@ -26,6 +26,7 @@ mod disk;
 pub mod flash;
 pub mod fw_cfg;
 pub mod gate;
+pub mod ged;
 pub mod irq;
 pub mod nvme;
 pub mod pci;
