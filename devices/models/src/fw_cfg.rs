@@ -2,14 +2,16 @@
 //! 0x510 to 0x51b).
 //!
 //! Modelled: selector, data port, DMA read, skip and select, the file directory. Left out: writing to items
-//! (nothing here is for the guest to change), and the interface in memory that arm64 has. An item that is not there
-//! is empty, and empty items read as zero: so SeaBIOS takes its legacy keys for unset. Any other access reads as zero
+//! (nothing here is for the guest to change). arm64 has it in memory: [`Mapped`]. An item that is not there is empty, and empty items read as zero: so SeaBIOS takes its legacy keys for unset. Any other access reads as zero
 //! and is dropped.
+
+mod mapped;
 
 use crate::bus::{Access, Device, Effect, Width};
 use crate::stages::{Stage, Stages};
 use crate::trace::{Kinds, Trace};
 use ami_run_memory::{Gpa, Memory};
+pub use mapped::Mapped;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
