@@ -4,6 +4,7 @@
 use crate::host;
 use crate::input::{Input, width};
 use ami_run_models::bus::{Access, Device};
+use ami_run_models::clock::Chip;
 use ami_run_models::cmos::Cmos;
 use ami_run_models::console::Console;
 use ami_run_models::irq::Line;
