@@ -24,6 +24,8 @@ mod full;
 mod guest;
 #[path = "cli/guide.rs"]
 mod guide;
+#[path = "cli/hang.rs"]
+mod hang;
 #[path = "cli/instances.rs"]
 mod instances;
 #[path = "cli/killed.rs"]

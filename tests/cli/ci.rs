@@ -260,6 +260,7 @@ fn what_cannot_be_meant_of_several_is_refused() {
         ("--count 2", "add -d"),
         ("--count 2 -d --console-log log", "(--console-log)"),
         ("--count 2 -d --trace exits=log", "(--trace)"),
+        ("--count 2 -d --firmware-log log", "(--firmware-log)"),
         ("--rm --keep", "cannot be used with"),
         ("-d --name web\u{1b}[2J", "--name"),
     ] {

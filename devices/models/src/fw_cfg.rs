@@ -261,6 +261,20 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_the_tables_has_come_so_far() {
+        let files = vec![("etc/e820".to_owned(), vec![0; 20]), ("etc/table-loader".to_owned(), vec![1; 128])];
+        let (_, memory) = device();
+        let stages = Arc::default();
+        let device = FwCfg::new(Items::new([], files), memory.clone(), None).watched(&stages);
+        let marks = |stage| stages.reached().at(stage).is_some();
+        assert!(!marks(Stage::FirmwareBegan));
+        assert_eq!(data(&device, 0x20, 1), [0]);
+        assert!(marks(Stage::FirmwareBegan) && !marks(Stage::TablesRead));
+        assert_eq!(dma(&device, &memory, 0x21 << 16 | SELECT | READ, 1, 0x200), 0);
+        assert!(marks(Stage::TablesRead));
+    }
+
+    #[test]
     fn dma_reads_skip_and_pad_with_zero() {
         let (device, memory) = device();
         memory.write(Gpa(0x200), &[0xff; 8]).unwrap();

@@ -189,6 +189,19 @@ mod tests {
     }
 
     #[test]
+    fn who_writes_to_the_events_is_an_operating_system() {
+        let line = Line::new(Arc::new(Lines::new(Arc::new(Recorder::default()))), 9);
+        let stages = Arc::default();
+        let block = PowerBlock::new(line).watched(&stages);
+        // What firmware does: it reads the timer, and writes the control register.
+        block.read(Access::new(8, Width::Dword));
+        block.write(Access::new(4, Width::Word), 0);
+        assert_eq!(stages.reached().kernel(), None);
+        block.write(Access::new(2, Width::Word), 0);
+        assert!(stages.reached().at(Stage::PowerManaged).is_some());
+    }
+
+    #[test]
     fn sleep_type_0_is_off_and_sleep_enable_reads_0() {
         let mut pm = Pm::default();
         assert_eq!(pm.write(4, 0), Effect::None);

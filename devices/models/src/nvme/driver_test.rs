@@ -7,7 +7,8 @@ use crate::bus::{Access, Width};
 use crate::disk::{Hold, Volume};
 use crate::gate::Gate;
 use crate::irq::fake::{LINE, Machine, Recorder, SLOT, wait_until};
-use crate::pci::Function;
+use crate::pci::{Function, Wiring};
+use crate::stages::Stages;
 use ami_run_memory::{Gpa, Memory};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,9 +66,19 @@ impl Guest {
     }
 
     pub(super) fn with(identity: Identity) -> Guest {
+        Guest::wired(identity, None)
+    }
+
+    /// The disk is the one to boot from, and its use is told there.
+    pub(super) fn watched(stages: &Arc<Stages>) -> Guest {
+        Guest::wired(Identity::ebs("vol-0546d3c3b0af0bf6d", "sda1"), Some(Arc::clone(stages)))
+    }
+
+    fn wired(identity: Identity, stages: Option<Arc<Stages>>) -> Guest {
         let volume = Volume::new(SECTORS, None);
         let hold = Arc::clone(&volume.hold);
         let Machine { memory, host, gate, wiring } = Machine::new(RAM);
+        let wiring = Wiring { stages, ..wiring };
         let device = Nvme::new("nvme", SLOT, volume, identity, wiring).unwrap();
         let guest = Guest { memory, device, host, gate, hold, pairs: BTreeMap::new(), shadows: false };
         guest.place_bar(BAR);

@@ -6,7 +6,9 @@ use super::spec::Sqe;
 use crate::bus::{Access, Width};
 use crate::irq::fake::wait_until;
 use crate::pci::Function;
+use crate::stages::{Stage, Stages};
 use ami_run_memory::Gpa;
+use std::sync::Arc;
 
 const LIMITED_RETRY: u32 = 1 << 31;
 
@@ -277,4 +279,25 @@ fn registers_are_read_at_every_width() {
     guest.device.bar_write(0, Access::new(0x14, Width::Dword), 0);
     guest.device.bar_write(0, Access::new(0x28, Width::Qword), 0x1_2345_6000);
     assert_eq!(guest.device.bar_read(0, Access::new(0x28, Width::Qword)), 0x1_2345_6000);
+}
+
+/// As firmware uses it, and then Linux.
+#[test]
+fn how_far_a_start_has_come_is_told_by_the_boot_disk() {
+    let stages: Arc<Stages> = Arc::default();
+    let marks = |stage| stages.reached().at(stage).is_some();
+    let mut guest = Guest::watched(&stages);
+    assert_eq!(guest.enable(64, 256), 1);
+    guest.create_with(1, 256, 256, 1);
+    assert_eq!(guest.run(1, write(3, 1)), (0, 0));
+    assert_eq!((stages.reached().blocks, marks(Stage::Released)), (0, false));
+    assert_eq!(guest.run(1, read(0, 1)), (0, 0));
+    assert!(marks(Stage::FirstBlockRead) && !marks(Stage::FurtherBlockRead));
+    assert_eq!(guest.run(1, read(64, 4)), (0, 0));
+    assert_eq!((stages.reached().blocks, stages.reached().last_block), (5, 67));
+    assert!(marks(Stage::FurtherBlockRead) && stages.reached().kernel().is_none());
+    guest.write(0x14, 0);
+    assert!(marks(Stage::Released) && !marks(Stage::DiskTaken));
+    assert_eq!(guest.enable(32, 32), 1);
+    assert!(marks(Stage::DiskTaken));
 }

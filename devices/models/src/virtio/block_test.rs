@@ -2,6 +2,7 @@
 
 use super::driver::{DATA, Descriptor, Guest, HEADER, INDIRECT, Options, PLAIN, STATUS, TABLE_FLAG, WRITE};
 use crate::bus::Width;
+use crate::stages::Stage;
 
 const OK: u8 = 0;
 const IO_ERROR: u8 = 1;
@@ -164,4 +165,31 @@ fn the_configuration_reads_alike_at_every_width() {
         guest.write(0x2000 + at, Width::Dword, u64::MAX);
     }
     assert_eq!(guest.read(0x2000, Width::Qword), 512, "nothing there is for the driver to write");
+}
+
+/// As SeaBIOS uses it, and then Linux.
+#[test]
+fn how_far_a_start_has_come_is_told_by_the_boot_disk() {
+    let (mut guest, stages) = Guest::watched();
+    let marks = |stage| stages.reached().at(stage).is_some();
+    guest.start(PLAIN);
+    assert_eq!(guest.request(1, 5, &[1; 512], 0), (OK, 1));
+    assert_eq!((stages.reached().blocks, marks(Stage::FirstBlockRead)), (0, false), "nothing was read");
+    assert_eq!(guest.request(0, 0, &[], 512), (OK, 513));
+    assert!(marks(Stage::FirstBlockRead) && !marks(Stage::FurtherBlockRead));
+    assert_eq!(guest.request(0, 7, &[], 1024), (OK, 1025));
+    assert_eq!((stages.reached().blocks, stages.reached().last_block), (3, 8));
+    assert!(marks(Stage::FurtherBlockRead) && stages.reached().kernel().is_none());
+    guest.reset();
+    assert!(marks(Stage::Released) && !marks(Stage::DiskTaken));
+    guest.start(PLAIN);
+    assert!(marks(Stage::DiskTaken));
+    assert_eq!(guest.request(0, 0, &[], 512), (OK, 513));
+    assert_eq!(stages.reached().blocks, 3, "the kernel's own reads are not counted");
+    stages.begin_anew();
+    guest.reset();
+    assert!(marks(Stage::Released), "by a driver that used it");
+    stages.begin_anew();
+    guest.reset();
+    assert!(!marks(Stage::Released), "nobody used it");
 }

@@ -6,7 +6,8 @@ use crate::bus::{Access, Width};
 use crate::disk::{Hold, Volume};
 use crate::gate::Gate;
 use crate::irq::fake::{LINE, Machine, Recorder, SLOT, wait_until};
-use crate::pci::Function;
+use crate::pci::{Function, Wiring};
+use crate::stages::Stages;
 use ami_run_memory::{Gpa, Memory};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -78,10 +79,21 @@ impl Guest {
         guest
     }
 
+    /// A machine whose disk is the one to boot from, and what is told of its use.
+    pub(super) fn watched() -> (Guest, Arc<Stages>) {
+        let stages: Arc<Stages> = Arc::default();
+        let block = Block::new(Volume::new(SECTORS, None), "vol-0").watched(Some(Arc::clone(&stages)));
+        (Guest::wired(Box::new(block), Some(Arc::clone(&stages))), stages)
+    }
+
     /// A machine with this device, its BARs placed, and nobody driving it.
     pub(super) fn with(kind: Box<dyn Kind>) -> Guest {
+        Guest::wired(kind, None)
+    }
+
+    fn wired(kind: Box<dyn Kind>, stages: Option<Arc<Stages>>) -> Guest {
         let Machine { memory, host, gate, wiring } = Machine::new(RAM);
-        let device = Transport::new("device", SLOT, kind, wiring).unwrap();
+        let device = Transport::new("device", SLOT, kind, Wiring { stages, ..wiring }).unwrap();
         let hold = Arc::default();
         let guest = Guest { memory, device, host, gate, hold, options: PLAIN, offered: 0, seen: 0 };
         guest.place_bars(BAR);
