@@ -9,10 +9,14 @@
 //! written here too, from bytes to bytes.
 #![forbid(unsafe_code)]
 
+mod acpi;
 pub mod board;
 mod error;
 mod file;
 pub mod find;
+#[cfg(any(test, target_arch = "x86_64"))]
+mod placement;
+mod table_loader;
 #[cfg_attr(
     not(test),
     deny(

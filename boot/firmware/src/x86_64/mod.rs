@@ -5,9 +5,7 @@ mod acpi;
 mod boot_order;
 pub mod direct;
 mod memory_map;
-mod placement;
 mod smbios;
-mod table_loader;
 
 use crate::Blob;
 use crate::board::{Board, FirmwareKind};

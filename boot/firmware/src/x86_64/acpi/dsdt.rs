@@ -2,12 +2,13 @@
 //! ISA bridge, the CPUs, and how to power off.
 
 use super::links;
-use crate::board::{Board, PciAddress, PciFunction, PciKind, SerialPort};
+use crate::acpi::{Encoded, devices};
+use crate::board::{Board, SerialPort};
+use acpi_tables::Aml;
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Name, Package, ResourceTemplate,
     Scope,
 };
-use acpi_tables::{Aml, AmlSink};
 
 /// 00:01.0, the ISA bridge, in _ADR's form.
 const ISA_BRIDGE: u32 = 0x0001_0000;
@@ -23,33 +24,10 @@ const PM_PORTS: u8 = 64;
 /// _STA: present, enabled, working, but not for users to see.
 const HIDDEN: u8 = 0x0b;
 
-/// Terms that were encoded already.
-pub(super) struct Encoded(Vec<u8>);
-
-impl Encoded {
-    pub(super) fn new(terms: &[&dyn Aml]) -> Encoded {
-        let mut bytes = Vec::new();
-        for term in terms {
-            term.to_aml_bytes(&mut bytes);
-        }
-        Encoded(bytes)
-    }
-
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.0
-    }
-}
-
-impl Aml for Encoded {
-    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
-        sink.vec(&self.0);
-    }
-}
-
 /// The table without its header.
 pub(super) fn dsdt(board: &Board) -> Vec<u8> {
     let mut aml = Vec::new();
-    let (bridge, links, cpus) = (pci_bridge(board), links::links(board), cpus(board));
+    let (bridge, links, cpus) = (pci_bridge(board), links::links(board), devices::cpus(board.cpus.len()));
     Scope::new("_SB_".into(), vec![&bridge, &links, &cpus]).to_aml_bytes(&mut aml);
     // SLP_TYP 0 is soft-off, for firmware that powers off by itself too.
     let soft_off = Package::new(vec![&0u8, &0u8, &0u8, &0u8]);
@@ -61,8 +39,7 @@ fn pci_bridge(board: &Board) -> Encoded {
     let isa = isa_bridge(board);
     let resources = pci_windows(board);
     let routing = links::routing();
-    let slots: Vec<Encoded> = board.pci.iter().filter(|one| one.kind == PciKind::Network).map(slot).collect();
-    let slots = Encoded::new(&slots.iter().map(|slot| slot as &dyn Aml).collect::<Vec<_>>());
+    let slots = devices::slots(&board.pci);
     Encoded::new(&[&Device::new(
         "PCI0".into(),
         vec![
@@ -73,16 +50,6 @@ fn pci_bridge(board: &Board) -> Encoded {
             &isa,
             &slots,
         ],
-    )])
-}
-
-/// A slot with its number: systemd calls a network card after it, `ens5` as on EC2.
-fn slot(function: &PciFunction) -> Encoded {
-    let PciAddress { slot, function } = function.address;
-    let address = u32::from(slot) << 16 | u32::from(function);
-    Encoded::new(&[&Device::new(
-        format!("SL{slot:02X}").as_str().into(),
-        vec![&Name::new("_ADR".into(), &address), &Name::new("_SUN".into(), &slot)],
     )])
 }
 
@@ -166,18 +133,4 @@ fn power_block(board: &Board) -> Encoded {
             &Name::new("_CRS".into(), &ResourceTemplate::new(vec![&ports(board.power.pm_base, PM_PORTS)])),
         ],
     )])
-}
-
-/// A CPU's _UID is its place in the list, as in the MADT.
-fn cpus(board: &Board) -> Encoded {
-    let mut aml = Vec::new();
-    for uid in 0..board.cpus.len() {
-        let name = format!("C{:03X}", uid & 0xfff);
-        Device::new(
-            name.as_str().into(),
-            vec![&Name::new("_HID".into(), &"ACPI0007"), &Name::new("_UID".into(), &uid)],
-        )
-        .to_aml_bytes(&mut aml);
-    }
-    Encoded(aml)
 }

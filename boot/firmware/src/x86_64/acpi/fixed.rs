@@ -1,6 +1,6 @@
 //! The tables of fixed shape: RSDP (ACPI 6.5 §5.2.5), FADT (§5.2.9) and Microsoft's WAET.
 
-use super::{CREATOR_ID, CREATOR_REVISION, OEM_ID, OEM_REVISION, table_id};
+use crate::acpi::{CREATOR_ID, CREATOR_REVISION, OEM_ID, OEM_REVISION, table_id};
 use crate::board::Power;
 use acpi_tables::Aml;
 use acpi_tables::fadt::{FADTBuilder, Flags, PmProfile};

@@ -1,7 +1,7 @@
 //! PCI interrupt routing (ACPI 6.5 §6.2.13, PNP0C0F in §5.6.7): the four links behind the ISA bridge's PIRQ route
 //! registers (82371AB datasheet §4.1.10), and the table that says which slot and pin uses which.
 
-use super::dsdt::Encoded;
+use crate::acpi::Encoded;
 use crate::board::Board;
 use acpi_tables::Aml;
 use acpi_tables::aml::{

@@ -8,89 +8,18 @@ mod dsdt;
 mod fixed;
 mod links;
 mod madt;
-mod vmgenid;
 
 use crate::Blob;
+use crate::acpi::{ALIGN, CHECKSUM, HEADER, Layout, Placed, RSDP_ALIGN, RSDP_CHECKSUM, table, vmgenid};
+pub(crate) use crate::acpi::{RSDP, TABLES, Tables};
 use crate::board::Board;
-use crate::x86_64::table_loader::{Script, ZONE_F_SEGMENT, ZONE_HIGH};
+use crate::table_loader::{Script, ZONE_F_SEGMENT, ZONE_HIGH};
 use acpi_tables::Aml;
 use acpi_tables::facs::FACS;
-use acpi_tables::sdt::Sdt;
 
-pub(crate) const RSDP: &str = "etc/acpi/rsdp";
-pub(crate) const TABLES: &str = "etc/acpi/tables";
-
-/// The FACS must be aligned so (ACPI 6.5 §5.2.10); the others profit from it.
-const ALIGN: u32 = 64;
-const RSDP_ALIGN: u32 = 16;
-const HEADER: u32 = 36;
-/// Where a table's header holds its checksum.
-const CHECKSUM: u32 = 9;
 const FADT_FIRMWARE_CTRL: u32 = 36;
 const FADT_DSDT: u32 = 40;
-const RSDP_CHECKSUM: u32 = 8;
 const RSDP_RSDT: u32 = 16;
-
-const OEM_ID: [u8; 6] = *b"AMAZON";
-const OEM_REVISION: u32 = 1;
-const CREATOR_ID: [u8; 4] = *b"AMZN";
-const CREATOR_REVISION: u32 = 1;
-
-/// What the script places, and the script.
-pub(crate) struct Tables {
-    pub files: Vec<Blob>,
-    pub script: Vec<u8>,
-}
-
-/// A table: header and `body`. Its OEM table id is AMZN and the signature.
-fn table(signature: [u8; 4], revision: u8, body: &[u8]) -> Vec<u8> {
-    let mut sdt = Sdt::new(signature, HEADER, revision, OEM_ID, table_id(signature), OEM_REVISION);
-    sdt.write_bytes(28, &CREATOR_ID);
-    sdt.write_u32(32, CREATOR_REVISION);
-    sdt.append_slice(body);
-    sdt.as_slice().to_vec()
-}
-
-fn table_id(signature: [u8; 4]) -> [u8; 8] {
-    let mut id = *b"AMZN    ";
-    for (to, from) in id.iter_mut().skip(4).zip(signature) {
-        *to = from;
-    }
-    id
-}
-
-/// Tables one after another.
-#[derive(Default)]
-struct Layout {
-    bytes: Vec<u8>,
-}
-
-impl Layout {
-    fn push(&mut self, table: &[u8]) -> Placed {
-        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN as usize), 0);
-        let placed = Placed { offset: length(&self.bytes), length: length(table) };
-        self.bytes.extend_from_slice(table);
-        placed
-    }
-
-    /// A checksum that the loader fills in must be zero before.
-    fn push_patched(&mut self, mut table: Vec<u8>) -> Placed {
-        if let Some(checksum) = table.get_mut(CHECKSUM as usize) {
-            *checksum = 0;
-        }
-        self.push(&table)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Placed {
-    offset: u32,
-    length: u32,
-}
-
-fn length(bytes: &[u8]) -> u32 {
-    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
-}
 
 pub(crate) fn tables(board: &Board) -> Tables {
     let mut layout = Layout::default();

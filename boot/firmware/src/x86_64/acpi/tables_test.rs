@@ -3,7 +3,7 @@
 use super::*;
 use crate::FirmwareError;
 use crate::board::sample;
-use crate::x86_64::placement::{self, Zones};
+use crate::placement::{self, Zones};
 use ami_run_memory::{Gpa, Memory, Range};
 use std::process::Command;
 

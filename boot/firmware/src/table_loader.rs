@@ -90,8 +90,17 @@ impl Script {
 
     /// A 32-bit pointer at `offset` in `target`, which holds an offset into `source` until then.
     pub(crate) fn add_pointer(&mut self, target: &str, offset: u32, source: &str) {
+        self.pointer(target, offset, source, 4);
+    }
+
+    /// A 64-bit one.
+    pub(crate) fn add_wide_pointer(&mut self, target: &str, offset: u32, source: &str) {
+        self.pointer(target, offset, source, 8);
+    }
+
+    fn pointer(&mut self, target: &str, offset: u32, source: &str, size: u8) {
         let (target, source) = (FileName::new(target), FileName::new(source));
-        let record = AddPointer { target, source, offset: offset.into(), size: 4, unused: [0; 7] };
+        let record = AddPointer { target, source, offset: offset.into(), size, unused: [0; 7] };
         self.push(ADD_POINTER, record.as_bytes());
     }
 

@@ -2,19 +2,19 @@
 //! bytes in memory, and a method that says where. They are the same as long as the machine lives, so nothing is
 //! ever notified.
 
-use super::dsdt::Encoded;
+use super::Encoded;
 use acpi_tables::aml::{Add, Device, Index, Local, Method, Name, Package, Path, Return, Scope, Store, ZERO};
 use acpi_tables::{Aml, AmlSink};
 
-pub(super) const FILE: &str = "etc/vmgenid_guid";
+pub(crate) const FILE: &str = "etc/vmgenid_guid";
 /// The file is one page of its own, so that nothing else is mapped with it.
-pub(super) const ALIGN: u32 = 4096;
+pub(crate) const ALIGN: u32 = 4096;
 /// The id's place in the file. edk2 looks for a table wherever the loader puts a pointer to; zeros of a header's
 /// length tell it that there is none.
 const OFFSET: u8 = 40;
 
 /// Where in the SSDT's body the loader puts the file's address: behind NameOp, the name and the number's prefix.
-pub(super) const POINTER: u32 = 6;
+pub(crate) const POINTER: u32 = 6;
 const DWORD_PREFIX: u8 = 0x0c;
 
 /// A number that the loader patches. It has 32 bits whatever it is; acpi_tables makes zero one byte.
@@ -27,7 +27,7 @@ impl Aml for Patched {
     }
 }
 
-pub(super) fn file(generation: [u8; 16]) -> Vec<u8> {
+pub(crate) fn file(generation: [u8; 16]) -> Vec<u8> {
     let mut bytes = vec![0; usize::from(OFFSET)];
     bytes.extend_from_slice(&generation);
     bytes.resize(ALIGN as usize, 0);
@@ -35,7 +35,7 @@ pub(super) fn file(generation: [u8; 16]) -> Vec<u8> {
 }
 
 /// The table without its header. ADDR gives the address in two halves of 32 bits.
-pub(super) fn ssdt() -> Vec<u8> {
+pub(crate) fn ssdt() -> Vec<u8> {
     // An operator's target of zero is none: the result is the operand of the next.
     let (page, low) = (Path::new("VGIA"), Index::new(&ZERO, &Local(0), &ZERO));
     let (address, halves) = (Add::new(&ZERO, &page, &OFFSET), Package::new(vec![&ZERO, &ZERO]));

@@ -1,7 +1,7 @@
 //! Does what a firmware does with the table-loader script, for a machine that boots without one: puts the files
 //! into guest memory, fills in pointers and checksums.
 
-use crate::x86_64::table_loader::{
+use crate::table_loader::{
     self, AddChecksum, AddPointer, Allocate, Command, FileName, ZONE_F_SEGMENT, ZONE_HIGH,
 };
 use crate::{Blob, FirmwareError};
