@@ -9,6 +9,7 @@
 //! written here too, from bytes to bytes.
 #![forbid(unsafe_code)]
 
+pub mod aarch64;
 mod acpi;
 pub mod board;
 mod error;
