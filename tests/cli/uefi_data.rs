@@ -52,7 +52,8 @@ fn what_an_instance_keeps_is_given_as_ec2_gives_it() {
     assert_eq!((text.lines().count(), aws::decode(&text).unwrap()), (1, given.clone()));
     let json: Value = serde_json::from_str(&life.done(&format!("uefi-data {id} --output json"))).unwrap();
     let members: Vec<_> = json.as_object().unwrap().keys().collect();
-    assert_eq!((members, &json["InstanceId"]), (vec!["InstanceId", "UefiData"], &Value::from(id.as_str())));
+    assert_eq!(members, ["InstanceId", "UefiData"]);
+    assert_eq!(json["InstanceId"], id.as_str());
     assert_eq!(json["UefiData"], text.trim_end());
 
     // The other layout; and while a machine runs, what it has written last counts.
