@@ -43,6 +43,13 @@ pub(crate) struct Said {
     pub(crate) others: Option<Instant>,
 }
 
+impl Said {
+    /// Whether the guest itself has spoken, and not only what starts it: firmware, and a loader before the kernel.
+    pub(crate) fn is_guest(&self, reached: &Reached) -> bool {
+        self.others.is_some_and(|spoke| reached.kernel().is_none_or(|kernel| spoke >= kernel))
+    }
+}
+
 /// What the firmware said, as it said it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
@@ -75,6 +82,8 @@ pub(crate) struct Case<'a> {
     pub(crate) said: &'a Said,
     /// What lint says of the root volume.
     pub(crate) findings: &'a [Finding],
+    /// What the firmware prints is kept already.
+    pub(crate) has_firmware_log: bool,
 }
 
 /// The verdict.
@@ -168,7 +177,7 @@ pub(crate) fn explain(case: &Case<'_>) -> Explanation {
         details.push(format!("the firmware's own last word: {line}"));
     }
     details.push(meaning(standing, case));
-    let lint = |finding: &Finding| format!("the disk: {finding}").replace('\n', "\\n");
+    let lint = |finding: &Finding| format!("lint: {finding}").replace('\n', "\\n");
     let told = || case.findings.iter().filter(|finding| finding.severity < Severity::Information);
     details.extend(told().take(MAX_FINDINGS).map(lint));
     let what = format!("{}: {}", silence(case), verdict(standing, case));
@@ -302,7 +311,7 @@ fn tries(standing: Standing, case: &Case<'_>) -> Vec<String> {
     if case.way != Way::Kernel {
         let image = if case.image.starts_with("ami-") { "IMAGE" } else { case.image };
         tries.push(format!("`ami-run image lint {image}`, which tells all that speaks against the disk"));
-        if !matches!(standing, Standing::Kernel | Standing::LoaderRead) {
+        if !case.has_firmware_log && !matches!(standing, Standing::Kernel | Standing::LoaderRead) {
             tries.push("--firmware-log FILE, which keeps what the firmware prints for itself".to_owned());
         }
     }

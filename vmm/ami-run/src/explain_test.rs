@@ -50,6 +50,7 @@ fn judged(row: &Row, resets: u32) -> (Standing, Explanation) {
         reached: &reached,
         said: &said,
         findings: &findings,
+        has_firmware_log: false,
     });
     (Standing::of(row.way, &reached, &said), explained)
 }
@@ -109,7 +110,7 @@ fn rows() -> Vec<Row> {
                  after it",
                 &[
                     "first block was read at 4.0 s, 1 block of it in all, the last at LBA 7000 at 6.0 s",
-                    "the disk: error: the disk: EC2 would start it as legacy-bios and hang (BootModeAbsent)",
+                    "lint: error: the disk: EC2 would start it as legacy-bios and hang (BootModeAbsent)",
                     "try: --boot-mode uefi\n",
                     "try: do the right thing (BootModeAbsent)",
                     "try: `ami-run image lint disk.raw`",
@@ -273,8 +274,9 @@ fn findings_have_an_end_and_no_line_of_their_own() {
         reached: &Reached::nothing(start),
         said: &Said { firmware: None, others: Some(start) },
         findings: &findings,
+        has_firmware_log: false,
     });
-    let told: Vec<_> = explained.details.iter().filter(|line| line.starts_with("the disk: ")).collect();
+    let told: Vec<_> = explained.details.iter().filter(|line| line.starts_with("lint: ")).collect();
     assert_eq!(told.len(), MAX_FINDINGS);
     assert!(told.iter().all(|line| line.contains("\\n") && !line.contains('\n')), "{told:?}");
     assert!(explained.what.contains("since a kernel began to run"), "{}", explained.what);

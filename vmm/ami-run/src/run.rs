@@ -99,7 +99,8 @@ pub(crate) fn run(
             Ok(prepared) => prepared,
             Err(failure) => return Err(give_up(held, failure)),
         };
-    let suspect = Suspect::new(held.record(), disks.all.first().map(|disk| &disk.volume));
+    let suspect =
+        Suspect::new(held.record(), disks.all.first().map(|disk| &disk.volume), face.firmware_log.is_some());
     let setup = Setup {
         signals: face.signals,
         input: face.input,

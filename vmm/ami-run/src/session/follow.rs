@@ -435,7 +435,7 @@ impl MutEventSubscriber for Session {
             SCREEN => self.show(now),
             SSH => self.ssh_event(now),
             EXEC => self.exec_event(now),
-            LOOK => self.looked(),
+            LOOK => self.tell_silence(),
             LISTENER => self.server.accept(now),
             CLIENT => {
                 if let Some(action) = self.server.event(events.fd(), events.event_set()) {

@@ -32,11 +32,13 @@ pub(crate) struct Suspect {
     /// None: nothing is started from a disk.
     root: Option<Volume>,
     claims: Claims,
+    /// What the firmware prints is kept already.
+    has_firmware_log: bool,
 }
 
 impl Suspect {
     /// `root`: the volume that is started from.
-    pub(crate) fn new(record: &InstanceRecord, root: Option<&Volume>) -> Suspect {
+    pub(crate) fn new(record: &InstanceRecord, root: Option<&Volume>, has_firmware_log: bool) -> Suspect {
         let way = match (&record.own.start, record.current_instance_boot_mode.as_str()) {
             (Start::Kernel { .. }, _) => Way::Kernel,
             (_, "uefi") => Way::Uefi,
@@ -54,7 +56,7 @@ impl Suspect {
             ena_support: Some(record.ena_support),
         };
         let root = root.filter(|_| way != Way::Kernel).cloned();
-        Suspect { way, image: record.own.name.clone(), root, claims }
+        Suspect { way, image: record.own.name.clone(), root, claims, has_firmware_log }
     }
 }
 
@@ -65,6 +67,8 @@ pub(crate) struct Watch {
     silence: Silence,
     words: Words,
     look: Option<Look>,
+    /// What came of the look.
+    findings: Option<Vec<Finding>>,
     explained: Option<Explanation>,
 }
 
@@ -72,7 +76,7 @@ impl Watch {
     /// No `patience` at all is never.
     pub(crate) fn new(suspect: Suspect, patience: Duration) -> Watch {
         let (silence, words) = (Silence::new(patience), Words::default());
-        Watch { suspect, silence, words, look: None, explained: None }
+        Watch { suspect, silence, words, look: None, findings: None, explained: None }
     }
 
     pub(super) fn begin(&mut self, now: Instant) {
@@ -98,23 +102,28 @@ impl Watch {
 
     /// What tells that the disk was looked at, while it is.
     pub(super) fn fd(&self) -> Option<RawFd> {
-        self.look.as_ref().map(|look| look.done.as_raw_fd())
+        self.look.as_ref().filter(|_| self.findings.is_none()).map(|look| look.done.as_raw_fd())
     }
 
     pub(super) fn said(&self, now: Instant) -> Said {
         self.words.said(now)
     }
 
-    fn judge(
-        &self,
-        findings: &[Finding],
-        reached: &Reached,
-        running: Option<Instant>,
-        now: Instant,
-    ) -> Explanation {
+    fn judge(&self, reached: &Reached, running: Option<Instant>, now: Instant) -> Explanation {
         let (start, said) = (ui::start(), self.said(now));
-        let Suspect { way, image, .. } = &self.suspect;
-        explain(&Case { way: *way, image, start, running, now, reached, said: &said, findings })
+        let Suspect { way, image, has_firmware_log, .. } = &self.suspect;
+        let (way, has_firmware_log) = (*way, *has_firmware_log);
+        let findings = self.findings.as_deref().unwrap_or_default();
+        let said = &said;
+        explain(&Case { way, image, start, running, now, reached, said, findings, has_firmware_log })
+    }
+
+    /// Waits no longer than this for what is found on the disk.
+    fn find(&mut self, patience: Duration) {
+        if self.findings.is_none() {
+            let found = self.look.as_ref().and_then(|look| look.found.recv_timeout(patience).ok());
+            self.findings = Some(found.unwrap_or_default());
+        }
     }
 }
 
@@ -130,39 +139,33 @@ impl Session {
         }
         self.setup.watch.look = Look::begin(&self.setup.watch.suspect);
         if self.setup.watch.look.is_none() {
-            self.tell_silence(&[]);
+            self.tell_silence();
         }
     }
 
-    /// The disk was looked at.
-    pub(super) fn looked(&mut self) {
-        if let Some(look) = self.setup.watch.look.take() {
-            let findings = look.findings(Duration::ZERO);
-            self.tell_silence(&findings);
-        }
-    }
-
-    fn tell_silence(&mut self, findings: &[Finding]) {
+    /// The disk was looked at, or there is none. What told so stays open until nobody waits for it.
+    pub(super) fn tell_silence(&mut self) {
         let (now, reached) = (Instant::now(), self.handle.reached());
-        let explanation = self.setup.watch.judge(findings, &reached, self.stages.running, now);
+        let watch = &mut self.setup.watch;
+        watch.find(Duration::ZERO);
+        let explanation = watch.judge(&reached, self.stages.running, now);
         ui::status("silent", &explanation.what);
         ui::below(&explanation.rest());
-        self.setup.watch.explained = Some(explanation);
+        watch.explained = Some(explanation);
     }
 
     /// How far the guest came; and why it said nothing, if it did not for too long or up to the end of its time.
     pub(super) fn progress(&mut self) -> Progress {
         let (now, reached) = (Instant::now(), self.handle.reached());
-        let said = self.setup.watch.said(now);
-        let spoke = said.others.is_some_and(|spoke| reached.kernel().is_none_or(|kernel| spoke >= kernel));
-        if self.cause() == Some(Cause::TimedOut) && !spoke {
-            let watch = &mut self.setup.watch;
-            let look = watch.look.take().or_else(|| Look::begin(&watch.suspect));
-            let findings = look.map(|look| look.findings(LAST_LOOK)).unwrap_or_default();
-            watch.explained = Some(watch.judge(&findings, &reached, self.stages.running, now));
+        let timed_out = self.cause() == Some(Cause::TimedOut);
+        let watch = &mut self.setup.watch;
+        let said = watch.said(now);
+        if timed_out && !said.is_guest(&reached) {
+            watch.look = watch.look.take().or_else(|| Look::begin(&watch.suspect));
+            watch.find(LAST_LOOK);
+            watch.explained = Some(watch.judge(&reached, self.stages.running, now));
         }
-        let Watch { suspect, explained, .. } = &mut self.setup.watch;
-        Progress { way: suspect.way, reached, said, explained: explained.take() }
+        Progress { way: watch.suspect.way, reached, said, explained: watch.explained.take() }
     }
 }
 
@@ -194,11 +197,6 @@ impl Look {
         };
         let thread = thread::Builder::new().name("lint".to_owned()).spawn(work).ok()?;
         Some(Look { done, found, is_over, thread: Some(thread) })
-    }
-
-    /// What was found, or will be within this time.
-    fn findings(self, patience: Duration) -> Vec<Finding> {
-        self.found.recv_timeout(patience).unwrap_or_default()
     }
 }
 

@@ -55,7 +55,7 @@ impl Silence {
             return false;
         }
         self.due = match (said.others, reached.kernel()) {
-            (Some(spoke), Some(kernel)) if spoke >= kernel => None,
+            (_, Some(_)) if said.is_guest(reached) => None,
             (_, Some(kernel)) if now < kernel + self.patience => Some(kernel + self.patience),
             // A loader, or a guest of which there are no other signs.
             (Some(_), None) => Some(now + self.patience),
