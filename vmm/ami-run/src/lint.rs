@@ -1,23 +1,20 @@
 //! `ami-run image lint`: what would keep an image from starting on EC2, by what is on its root disk.
 
 use crate::args::{Lint, Output};
-use crate::bases::Bases;
 use crate::exit::Code;
 use crate::failure::{Ec2Error, Failure};
-use crate::snapshots::{self, Places};
-use crate::source::{self, Source};
-use crate::{answer, inspect, ui};
-use ami_run_image::{BlockDeviceMapping, Image};
-use ami_run_inspect::{Claims, Depth, Finding, Guess, ROOT_DEVICE_NAME, Severity, guess, lint, lint_claims};
+use crate::inspect::{self, Seen};
+use crate::{answer, show, ui};
+use ami_run_inspect::{Contents, Finding, Guess, Severity, guess, lint, lint_claims};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 /// What was found, and how the disk is taken.
 struct Lints {
     findings: Vec<Finding>,
     /// Of a disk that no image describes.
     assumed: Option<Guess>,
+    contents: Option<Contents>,
 }
 
 /// The object of `--output json`.
@@ -25,22 +22,15 @@ struct Lints {
 #[serde(rename_all = "PascalCase")]
 struct Json<'a> {
     ok: bool,
-    assumed: Option<Assumed>,
+    assumed: Option<show::Assumed>,
     findings: &'a [Finding],
+    /// What UEFI could start, and what that starts in turn.
+    loaders: Vec<show::Loader<'a>>,
     /// Why nothing could be looked into.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a Ec2Error>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Assumed {
-    architecture: String,
-    boot_mode: String,
-    root_device_name: &'static str,
-    why: &'static str,
 }
 
 /// Looks, judges and says it.
@@ -49,19 +39,15 @@ pub(crate) fn run(args: &Lint) -> Code {
         Ok(lints) => lints,
         Err(failure) => {
             ui::failure(&failure);
-            return refused(args.output, &failure);
+            return refused(args.looked.output, &failure);
         }
     };
     let ok = lints.count(Severity::Error) == 0;
     let code = if ok { Code::Success } else { Code::Refused };
-    let assumed = lints.assumed.as_ref().map(|guess| Assumed {
-        architecture: guess.architecture.to_string(),
-        boot_mode: guess.boot_mode.to_string(),
-        root_device_name: ROOT_DEVICE_NAME,
-        why: guess.why,
-    });
-    let json = Json { ok, assumed, findings: &lints.findings, message: None, error: None };
-    answer::tell(args.output, &lints.text(), &json, code)
+    let assumed = lints.assumed.as_ref().map(show::Assumed::from);
+    let loaders = lints.contents.as_ref().map(show::loaders).unwrap_or_default();
+    let json = Json { ok, assumed, findings: &lints.findings, loaders, message: None, error: None };
+    answer::tell(args.looked.output, &lints.text(), &json, code)
 }
 
 /// Programs get their object even if there is nothing to judge; people have been told.
@@ -70,58 +56,19 @@ fn refused(output: Output, failure: &Failure) -> Code {
         return failure.code;
     }
     let (message, error) = (Some(failure.line()), failure.ec2.as_deref());
-    let json = Json { ok: false, assumed: None, findings: &[], message, error };
+    let json = Json { ok: false, assumed: None, findings: &[], loaders: Vec::new(), message, error };
     answer::tell(output, "", &json, failure.code)
 }
 
 fn look(args: &Lint) -> Result<Lints, Failure> {
-    match source::open(&args.image, false, args.image_id.as_deref())? {
-        Source::Disk(path) => {
-            snapshots::check(&args.snapshots, &[])?;
-            judge_disk(&inspect::open(&mut Bases::default(), &path)?)
-        }
-        Source::Volume(path) => {
-            snapshots::check(&args.snapshots, &[])?;
-            judge_disk(&inspect::open_volume(&mut Bases::default(), &path)?)
-        }
-        Source::Description { image, folder, .. } => {
-            let claims = Claims::from(&*image);
-            let findings = match root(args, &image, &folder)? {
-                Some((file, bytes)) => {
-                    let base = inspect::open(&mut Bases::default(), &file)?;
-                    lint(&inspect::look(&base, bytes, Depth::System)?, Some(&claims))
-                }
-                None => lint_claims(&claims),
-            };
-            Ok(Lints { findings, assumed: None })
-        }
-    }
-}
-
-/// What no image describes.
-fn judge_disk(disk: &inspect::Disk) -> Result<Lints, Failure> {
-    let contents = inspect::look(disk, None, Depth::System)?;
-    Ok(Lints { findings: lint(&contents, None), assumed: Some(guess(&contents)) })
-}
-
-/// The disk file of the root volume, and the volume's size where it is said. None: no snapshot is the root.
-fn root(args: &Lint, image: &Image, folder: &Path) -> Result<Option<(PathBuf, Option<u64>)>, Failure> {
-    let mappings = image.block_device_mappings.as_deref().unwrap_or_default();
-    let snapshot =
-        |mapping: &BlockDeviceMapping| mapping.ebs.as_ref().and_then(|ebs| ebs.snapshot_id.clone());
-    let known: Vec<_> = mappings.iter().filter_map(snapshot).collect();
-    snapshots::check(&args.snapshots, &known.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let is_root = |mapping: &&BlockDeviceMapping| {
-        mapping.device_name.is_some() && mapping.device_name == image.root_device_name
+    let Seen { claims, contents } = inspect::seen(&args.looked)?;
+    let findings = match (&contents, &claims) {
+        (Some(contents), claims) => lint(contents, claims.as_ref()),
+        (None, Some(claims)) => lint_claims(claims),
+        (None, None) => Vec::new(),
     };
-    let Some(ebs) = mappings.iter().find(is_root).and_then(|mapping| mapping.ebs.as_ref()) else {
-        return Ok(None);
-    };
-    let Some(id) = &ebs.snapshot_id else { return Ok(None) };
-    let external = args.allow_external_files;
-    let file = snapshots::find(id, &Places { given: &args.snapshots, image, folder, external })?;
-    let bytes = ebs.volume_size.map(|gib| u64::from(gib) << 30);
-    Ok(Some((file, bytes)))
+    let assumed = contents.as_ref().filter(|_| claims.is_none()).map(guess);
+    Ok(Lints { findings, assumed, contents })
 }
 
 impl Lints {

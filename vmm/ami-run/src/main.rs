@@ -35,6 +35,7 @@ mod report;
 mod run;
 mod serve;
 mod session;
+mod show;
 mod snapshots;
 mod socket;
 mod source;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Ok(Command::Cp(args)) => verbs::cp(&args),
         Ok(Command::Doctor(args)) => doctor::run(&args),
         Ok(Command::Lint(args)) => lint::run(&args),
+        Ok(Command::Inspect(args)) => show::run(&args),
         Ok(Command::Console(args)) => attach::run(&args),
         Ok(Command::Logs(args)) => logs::run(&args),
         Ok(Command::Metadata(args)) => metadata::run(&args),

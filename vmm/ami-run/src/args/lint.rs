@@ -1,9 +1,7 @@
 //! `image lint`: its options.
 
-use super::Output;
-use crate::values::{self, SnapshotFile};
+use super::Looked;
 use clap::Parser;
-use std::path::PathBuf;
 
 const EPILOGUE: &str = "\
 Examples:
@@ -19,29 +17,12 @@ Exit codes:
 
 /// Say what would keep an image from starting on EC2, by what is on its root disk.
 ///
-/// Looks for partition tables, boot code, EFI loaders, the kernels that they start, their arguments and their drivers.
-/// Nothing is mounted or changed. What EC2 itself would refuse or decide is shown by `ami-run IMAGE --dry-run`.
+/// Looks for partition tables, boot code, EFI loaders and what they start in turn (shim's second stage, systemd-boot's
+/// entries, unified kernel images), the kernels, their arguments and their drivers. Nothing is mounted or changed. What
+/// EC2 itself would refuse or decide is shown by `ami-run IMAGE --dry-run`, what is on the disk by `image inspect`.
 #[derive(Parser, Debug)]
 #[command(name = "ami-run image lint", no_binary_name = true, max_term_width = 100, after_help = EPILOGUE)]
 pub(crate) struct Lint {
-    /// What to look at: an image.json, - for one on standard input, a disk file, or a volume
-    #[arg(value_name = "IMAGE")]
-    pub(crate) image: PathBuf,
-
-    /// The image to take, where IMAGE describes several
-    #[arg(long, value_name = "AMI")]
-    pub(crate) image_id: Option<String>,
-
-    /// The disk file that holds a snapshot (repeatable); otherwise snap-….raw beside image.json, or .img,
-    /// .qcow2, .vmdk, .vhd, .raw.xz, .raw.gz, .raw.zst
-    #[arg(long = "snapshot", value_name = "SNAP=FILE", value_parser = values::snapshot)]
-    pub(crate) snapshots: Vec<SnapshotFile>,
-
-    /// Let image.json name disk files outside its own folder
-    #[arg(long)]
-    pub(crate) allow_external_files: bool,
-
-    /// What standard output is for
-    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) looked: Looked,
 }

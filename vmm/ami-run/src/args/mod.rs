@@ -8,6 +8,7 @@ mod console;
 mod doctor;
 mod given;
 mod inside;
+mod inspect;
 mod instances;
 mod launch;
 mod lint;
@@ -24,6 +25,7 @@ pub(crate) use console::Console;
 pub(crate) use doctor::Doctor;
 pub(crate) use given::Given;
 pub(crate) use inside::{INSIDE, Inside};
+pub(crate) use inspect::{Inspect, Looked};
 pub(crate) use instances::{Ls, Modify, Prune, Reboot, Start, Stop, Terminate, Wait};
 pub(crate) use launch::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB, Launch, MAX_CPUS};
 pub(crate) use lint::Lint;
@@ -60,6 +62,7 @@ pub(crate) enum Command {
     Proxy(Proxy),
     Doctor(Doctor),
     Lint(Lint),
+    Inspect(Inspect),
     Console(Console),
     Logs(Logs),
     Ssh(Ssh),
@@ -229,6 +232,11 @@ const VERBS: [Verb; 28] = [
         name: "snapshot serve",
         about: "Show a snapshot to other programs as a disk, by NBD",
         read: |words| SnapshotServe::try_parse_from(words).map(Command::SnapshotServe),
+    },
+    Verb {
+        name: "image inspect",
+        about: "Show what is on an image's root disk, and what would start",
+        read: |words| Inspect::try_parse_from(words).map(Command::Inspect),
     },
     Verb {
         name: "image lint",
@@ -416,6 +424,7 @@ mod tests {
             Launch::command(),
             Doctor::command(),
             Lint::command(),
+            Inspect::command(),
             Console::command(),
             Logs::command(),
             Ssh::command(),
