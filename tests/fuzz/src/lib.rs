@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a host without memory or temporary files ends the run, in words")]
 
+mod arm;
 mod chips;
 mod control;
 mod disk;
@@ -26,6 +27,7 @@ mod uefi;
 mod virtio;
 mod virtio_net;
 
+pub use arm::{ecam, fw_cfg_mapped, pl011, pl031};
 pub use chips::{cmos, power, serial};
 pub use control::control;
 pub use disk::{disk_ext, disk_fat, disk_tables, efi_program, initrd_archive};
@@ -46,12 +48,13 @@ pub use virtio_net::virtio_net;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 31] = [
+pub const TARGETS: [(&str, Target); 35] = [
     ("cmos", cmos),
     ("control", control),
     ("disk_ext", disk_ext),
     ("disk_fat", disk_fat),
     ("disk_tables", disk_tables),
+    ("ecam", ecam),
     ("efi_program", efi_program),
     ("file_gzip", file_gzip),
     ("file_qcow2", file_qcow2),
@@ -62,6 +65,7 @@ pub const TARGETS: [(&str, Target); 31] = [
     ("flash_commands", flash_commands),
     ("flash_log", flash_log),
     ("fw_cfg", fw_cfg),
+    ("fw_cfg_mapped", fw_cfg_mapped),
     ("image_json", image_json),
     ("initrd_archive", initrd_archive),
     ("mappings", mappings),
@@ -71,6 +75,8 @@ pub const TARGETS: [(&str, Target); 31] = [
     ("nvme_admin", nvme_admin),
     ("nvme_io", nvme_io),
     ("pci_config", pci_config),
+    ("pl011", pl011),
+    ("pl031", pl031),
     ("power", power),
     ("serial", serial),
     ("uefi_data", uefi_data),

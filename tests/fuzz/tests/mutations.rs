@@ -196,6 +196,11 @@ fn disk_tables() {
 }
 
 #[test]
+fn ecam() {
+    fuzz("ecam");
+}
+
+#[test]
 fn efi_program() {
     fuzz("efi_program");
 }
@@ -246,6 +251,11 @@ fn fw_cfg() {
 }
 
 #[test]
+fn fw_cfg_mapped() {
+    fuzz("fw_cfg_mapped");
+}
+
+#[test]
 fn image_json() {
     fuzz("image_json");
 }
@@ -290,6 +300,16 @@ fn initrd_archive() {
 #[test]
 fn pci_config() {
     fuzz("pci_config");
+}
+
+#[test]
+fn pl011() {
+    fuzz("pl011");
+}
+
+#[test]
+fn pl031() {
+    fuzz("pl031");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! is compared, so that it cannot grow stale. Finds of a fuzzer may lie beside it.
 #![expect(clippy::unwrap_used, reason = "a test: what does not fit fails it")]
 
+#[path = "seeds/arm.rs"]
+mod arm;
 #[path = "seeds/control.rs"]
 mod control;
 #[path = "seeds/disk.rs"]
@@ -398,6 +400,7 @@ fn the_corpus_is_what_is_written_here() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let write = std::env::var_os("AMI_RUN_FUZZ_WRITE_SEEDS").is_some();
     let mut all = chips();
+    all.extend(arm::all());
     all.extend(disk::all());
     all.extend(file::all());
     all.extend(flash::all());

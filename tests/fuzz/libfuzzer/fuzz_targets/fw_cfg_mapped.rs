@@ -1,0 +1,4 @@
+//! fw_cfg_mapped under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ami_run_fuzz::fw_cfg_mapped(data));
