@@ -17,6 +17,7 @@ mod file;
 pub mod find;
 #[cfg(any(test, target_arch = "x86_64"))]
 mod placement;
+mod smbios;
 mod table_loader;
 #[cfg_attr(
     not(test),

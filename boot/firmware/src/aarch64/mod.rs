@@ -1,12 +1,13 @@
 //! The arm64 machine's firmware interface: what AAVMF is handed in memory (a device tree) and through fw_cfg (tables
 //! for the operating system), and the device tree of a kernel that is started without firmware.
 //!
-//! It compiles everywhere, so that its tests run everywhere. Left out: SMBIOS.
+//! It compiles everywhere, so that its tests run everywhere.
 
 mod acpi;
 mod board;
 mod boot_order;
 mod fdt;
+mod smbios;
 
 use crate::Blob;
 pub use board::{Board, Chip, Flash, Gic, Pci};
@@ -25,7 +26,11 @@ pub fn files(board: &Board) -> Vec<Blob> {
     let mut files: Vec<Blob> = ["IPv4PXESupport", "IPv6PXESupport"]
         .map(|what| Blob::new(&format!("opt/org.tianocore/{what}"), b"n".to_vec()))
         .into();
+    let smbios = crate::smbios::tables(board);
     files.push(Blob::new("etc/table-loader", tables.script));
+    // Firmware puts the address in, and corrects the checksum.
+    files.push(Blob::new("etc/smbios/smbios-anchor", smbios.anchor(0)));
+    files.push(Blob::new("etc/smbios/smbios-tables", smbios.bytes));
     files.extend(tables.files);
     // What is not on the list would be struck from the order in the machine's variables.
     if !board.boot_order.is_empty() {
@@ -54,6 +59,8 @@ mod tests {
         let expected = [
             "etc/acpi/rsdp",
             "etc/acpi/tables",
+            "etc/smbios/smbios-anchor",
+            "etc/smbios/smbios-tables",
             "etc/table-loader",
             "etc/vmgenid_guid",
             "opt/org.tianocore/IPv4PXESupport",

@@ -5,7 +5,7 @@ mod acpi;
 mod boot_order;
 pub mod direct;
 mod memory_map;
-mod smbios;
+pub(crate) mod smbios;
 
 use crate::Blob;
 use crate::board::{Board, FirmwareKind};
@@ -25,7 +25,7 @@ const WAIT_FOREVER: u32 = u32::MAX;
 #[must_use]
 pub fn files(board: &Board) -> Vec<Blob> {
     let tables = acpi::tables(board);
-    let smbios = smbios::tables(board);
+    let smbios = crate::smbios::tables(board);
     let mut files = vec![
         Blob::new("etc/table-loader", tables.script),
         Blob::new("etc/e820", memory_map::bytes(&memory_map::for_firmware(board))),

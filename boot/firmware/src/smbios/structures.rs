@@ -4,13 +4,12 @@ use super::spec::{
     Baseboard, Bios, BootInformation, Chassis, End, Header, MappedAddress, MemoryArray, MemoryDevice,
     MemoryDevice3, NO_ERRORS, NO_HANDLE, Processor, Processor3, System,
 };
-use super::{Smbios, Strings, header};
-use crate::board::{Board, Identity};
+use super::{Machine, Smbios, Socket, Strings, header};
+use crate::board::Identity;
 use ami_run_memory::Range;
 
 const MAKER: &str = "Amazon EC2";
 const BIOS_VERSION: &str = "1.0";
-const BIOS_DATE: &str = "10/16/2017";
 
 // Handles: each structure has its own.
 const BIOS: u16 = 0;
@@ -54,20 +53,21 @@ const KIND_RAM: u8 = 7;
 const DETAIL_OTHER: u16 = 1 << 1;
 /// The number is too big for its field and stands in the extended one.
 const COUNT_EXTENDED: u8 = 0xff;
+const FAMILY_EXTENDED: u8 = 0xfe;
 const CAPACITY_EXTENDED: u32 = 0x8000_0000;
 const SIZE_EXTENDED: u16 = 0x7fff;
 const ADDRESS_EXTENDED: u32 = u32::MAX;
 
-pub(super) fn write(board: &Board, smbios: &mut Smbios) {
-    bios(smbios);
-    system(&board.identity, smbios);
-    baseboard(&board.identity, smbios);
+pub(super) fn write(machine: Machine<'_>, smbios: &mut Smbios) {
+    bios(machine.date, smbios);
+    system(machine.identity, smbios);
+    baseboard(machine.identity, smbios);
     chassis(smbios);
-    processor(board.cpus.len(), smbios);
-    let bytes = board.ram.iter().fold(0u64, |sum, range| sum.saturating_add(range.len));
+    processor(machine.cpus, machine.socket, smbios);
+    let bytes = machine.ram.iter().fold(0u64, |sum, range| sum.saturating_add(range.len));
     memory_array(bytes, smbios);
     memory_device(bytes, smbios);
-    for (handle, range) in (MAPPED_ADDRESS..).zip(&board.ram) {
+    for (handle, range) in (MAPPED_ADDRESS..).zip(machine.ram) {
         mapped_address(handle, *range, smbios);
     }
     let header32 = header::<BootInformation>(32, BOOT_INFORMATION);
@@ -75,7 +75,7 @@ pub(super) fn write(board: &Board, smbios: &mut Smbios) {
     smbios.push(&End { header: header::<End>(127, END) }, &Strings::default());
 }
 
-fn bios(smbios: &mut Smbios) {
+fn bios(date: &str, smbios: &mut Smbios) {
     let uefi = smbios.is_3;
     let (segment, extension) =
         if uefi { (NO_SEGMENT, ACPI_VIRTUAL_UEFI) } else { (BIOS_SEGMENT, ACPI_VIRTUAL) };
@@ -85,7 +85,7 @@ fn bios(smbios: &mut Smbios) {
         vendor: strings.add(MAKER),
         version: strings.add(BIOS_VERSION),
         segment: segment.into(),
-        date: strings.add(BIOS_DATE),
+        date: strings.add(date),
         rom_size: 0,
         characteristics: PCI_EDD.into(),
         extension,
@@ -174,18 +174,18 @@ fn chassis(smbios: &mut Smbios) {
 }
 
 /// One socket of single-thread cores, as CPUID has it.
-fn processor(count: usize, smbios: &mut Smbios) {
+fn processor(count: usize, what: Socket, smbios: &mut Smbios) {
     let mut strings = Strings::default();
     if !smbios.is_3 {
         // Zero: unknown.
         let count = u8::try_from(count).ok().filter(|count| *count < COUNT_EXTENDED).unwrap_or(0);
-        let structure = socket(header::<Processor>(4, PROCESSOR), count, &mut strings);
+        let structure = socket(header::<Processor>(4, PROCESSOR), what, count, &mut strings);
         return smbios.push(&structure, &strings);
     }
     let few = u8::try_from(count).unwrap_or(COUNT_EXTENDED);
     let count = u16::try_from(count).unwrap_or(u16::MAX);
     let structure = Processor3 {
-        before: socket(header::<Processor3>(4, PROCESSOR), few, &mut strings),
+        before: socket(header::<Processor3>(4, PROCESSOR), what, few, &mut strings),
         cores: count.into(),
         enabled_cores: count.into(),
         threads: count.into(),
@@ -193,19 +193,19 @@ fn processor(count: usize, smbios: &mut Smbios) {
     smbios.push(&structure, &strings);
 }
 
-fn socket(header: Header, count: u8, strings: &mut Strings) -> Processor {
+fn socket(header: Header, what: Socket, count: u8, strings: &mut Strings) -> Processor {
     Processor {
         header,
         socket: strings.add("CPU 0"),
         kind: CENTRAL_PROCESSOR,
-        family: UNKNOWN,
-        manufacturer: 0,
+        family: u8::try_from(what.family).unwrap_or(FAMILY_EXTENDED),
+        manufacturer: strings.add(what.maker),
         id: 0.into(),
-        version: 0,
+        version: strings.add(what.version),
         voltage: 0,
         external_clock: 0.into(),
-        max_speed: 0.into(),
-        current_speed: 0.into(),
+        max_speed: what.megahertz.into(),
+        current_speed: what.megahertz.into(),
         status: POPULATED_ENABLED,
         upgrade: UNKNOWN,
         caches: [NO_HANDLE.into(); 3],
@@ -216,7 +216,7 @@ fn socket(header: Header, count: u8, strings: &mut Strings) -> Processor {
         enabled_cores: count,
         threads: count,
         characteristics: PROCESSOR_64_BIT.into(),
-        family_2: u16::from(UNKNOWN).into(),
+        family_2: what.family.into(),
     }
 }
 

@@ -1,22 +1,46 @@
-//! SMBIOS (DMTF DSP0134) with the strings that an x86_64 Nitro instance shows: version 2.7 and its 31-byte entry
-//! point, as EC2's BIOS has it; for UEFI version 3.0, the least that has the 64-bit entry point. Guests tell by it that
-//! they are on EC2, and which instance they are.
+//! SMBIOS (DMTF DSP0134) with the strings that Nitro instances show: version 2.7 and its 31-byte entry point, as EC2's
+//! BIOS has it; for UEFI version 3.0, the least that has the 64-bit entry point. Guests tell by it that they are on EC2,
+//! and which instance they are.
 //!
-//! Left out: what CPUID and the memory map tell better (name, speed and caches of the CPU, modules of memory).
+//! Left out: what the CPU and the memory map tell better (caches of the CPU; on x86_64 its name and speed too, which
+//! CPUID has; modules of memory).
 
 mod spec;
 mod structures;
 
-use crate::FirmwareError;
-use crate::board::{Board, FirmwareKind};
-use ami_run_memory::{Gpa, Memory, Range};
+use crate::board::{FirmwareKind, Identity};
+use ami_run_memory::Range;
 use spec::{EntryPoint, EntryPoint3, Header, VERSION_2, VERSION_3};
 use zerocopy::{Immutable, IntoBytes};
 
 /// The specification's limit.
 const MAX_STRING: usize = 64;
-const ENTRY_POINT: u64 = size_of::<EntryPoint>() as u64;
-const ALIGN: u64 = 16;
+
+/// What the structures tell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine<'a> {
+    pub identity: &'a Identity,
+    pub cpus: usize,
+    pub ram: &'a [Range],
+    pub firmware: FirmwareKind,
+    /// Of the firmware, as month/day/year.
+    pub date: &'static str,
+    pub socket: Socket,
+}
+
+/// The CPU. Empty strings and zero are not told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Socket {
+    pub maker: &'static str,
+    pub version: &'static str,
+    pub megahertz: u16,
+    /// §7.5.2.
+    pub family: u16,
+}
+
+/// A family that is not told.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const UNKNOWN_FAMILY: u16 = 2;
 
 /// The structures, one after another.
 #[derive(Debug, Default)]
@@ -118,24 +142,13 @@ fn complement(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, byte| sum.wrapping_sub(*byte))
 }
 
-pub(crate) fn tables(board: &Board) -> Smbios {
-    let mut smbios = Smbios { is_3: board.firmware == FirmwareKind::Uefi, ..Smbios::default() };
-    structures::write(board, &mut smbios);
+pub(crate) fn tables<'a>(machine: impl Into<Machine<'a>>) -> Smbios {
+    let machine = machine.into();
+    let mut smbios = Smbios { is_3: machine.firmware == FirmwareKind::Uefi, ..Smbios::default() };
+    structures::write(machine, &mut smbios);
     smbios
 }
 
-/// Does what a firmware does: puts entry point and structures into `place`, which an OS searches.
-pub(crate) fn place(board: &Board, place: Range, memory: &Memory) -> Result<(), FirmwareError> {
-    let smbios = tables(board);
-    let start = place.start.saturating_add(ENTRY_POINT).next_multiple_of(ALIGN);
-    let end = start.saturating_add(smbios.bytes.len() as u64);
-    let address = u32::try_from(start).ok().filter(|_| end <= place.end());
-    let address =
-        address.ok_or(FirmwareError::Tables("the SMBIOS structures do not fit into their place"))?;
-    memory.write(Gpa(place.start), &smbios.anchor(address))?;
-    Ok(memory.write(Gpa(start), &smbios.bytes)?)
-}
-
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 #[path = "smbios_test.rs"]
 mod tests;

@@ -1,7 +1,10 @@
 //! The structures as a guest finds them, walked by the specification's rules and read by dmidecode.
 
 use super::*;
-use crate::board::sample;
+use crate::FirmwareError;
+use crate::board::{Board, sample};
+use crate::x86_64::smbios::place;
+use ami_run_memory::{Gpa, Memory};
 use std::collections::BTreeSet;
 use std::process::Command;
 
