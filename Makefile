@@ -8,7 +8,7 @@ help:
 	@echo 'make test          all tests of minutes: 15 at most, installs what they need'
 	@echo 'make test-guests   every guest test: 45 minutes at most'
 	@echo 'make test-long     guests of other makers, power cuts, long fuzzing: 30 minutes at most'
-	@echo 'make bench         figures beside QEMU: 16 minutes; ROWS=launch,memory,instances: 1 minute'
+	@echo 'make bench         figures beside QEMU: 22 minutes; ROWS=launch,memory,instances: 1 minute'
 	@echo 'make clean-cache   removes the images and packages that the tests keep'
 
 build check test test-guests test-long bench clean-cache:

@@ -42,18 +42,19 @@ def exits(pid):
     return counters
 
 
-def watch(command):
-    """Starts it, waits for the prompt, and returns what it has cost by then."""
+def watch(command, is_said=lambda seen: PROMPT in seen):
+    """Starts it, waits for the prompt or what else its console is to say, and returns what it has cost by then."""
     begin = time.monotonic()
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     signal.signal(signal.SIGALRM, lambda *_: child.kill())
     signal.alarm(BOUND_S)
     told, seen = begin, b""
     try:
-        while PROMPT not in seen:
+        while not is_said(seen):
             piece = os.read(child.stdout.fileno(), 65536)
             if not piece:
-                sys.exit(f"no prompt within {time.monotonic() - begin:.0f} s; the console ended with {seen[-400:]!r}")
+                late = f"was not said within {time.monotonic() - begin:.0f} s"
+                sys.exit(f"what was waited for {late}; the console ended with {seen[-400:]!r}")
             seen += piece
             if time.monotonic() > told + 10:
                 told = time.monotonic()
@@ -69,9 +70,13 @@ def watch(command):
 
 def measure(testbed, command):
     """Watches the command where KVM is real; returns the counters."""
-    here = [sys.executable, os.path.abspath(__file__), "--", *command]
+    return in_testbed(testbed, [sys.executable, os.path.abspath(__file__), "--", *command], BOUND_S + 60)
+
+
+def in_testbed(testbed, command, bound_s):
+    """What the command prints where KVM is real, which is JSON."""
     for attempt in (1, 2, 3):
-        run = [testbed, "--cpus", "2", "--memory", "6144", "--timeout", str(BOUND_S + 60), "--", *here]
+        run = [testbed, "--cpus", "2", "--memory", "6144", "--timeout", str(bound_s), "--", *command]
         ended = subprocess.run(run, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
         if ended.returncode == 0:
             return json.loads(ended.stdout)

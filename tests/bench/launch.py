@@ -2,11 +2,11 @@
 instructions write, and to the process' end."""
 
 import os
-import statistics
 import sys
 import time
 
 import rom
+from report import cost_summary
 
 RUNS = 30
 
@@ -50,8 +50,7 @@ def start(command, files):
 
 def summary(samples):
     """Median and 90th percentile, in milliseconds."""
-    ms = sorted(1000 * sample for sample in samples)
-    return {"median": statistics.median(ms), "p90": ms[(len(ms) * 9 + 9) // 10 - 1]}
+    return cost_summary([1000 * sample for sample in samples])
 
 
 def measure(commands):

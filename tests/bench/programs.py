@@ -20,6 +20,9 @@ NVME = "nvme,serial=vol0123456789abcdef0"
 VIRTIO = "virtio-blk-device"
 # The card beside each disk; without the ROM that would be loaded to start from the network.
 CARDS = {NVME: "virtio-net-pci,romfile=", VIRTIO: "virtio-net-device"}
+# The same files for both; each variable store begins as a copy of the template.
+SEABIOS = "/usr/share/seabios/bios-256k.bin"
+OVMF, OVMF_VARIABLES = (f"/usr/share/OVMF/OVMF_{part}_4M.fd" for part in ("CODE", "VARS"))
 SNAPSHOT = "snap-0123456789abcdef0"
 
 
@@ -70,7 +73,7 @@ def qemu(machine, disk, device, cpus, mib):
     return [
         *[QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"],
         *["-M", machine, "-accel", "kvm", "-cpu", "host", "-smp", str(cpus), "-m", str(mib)],
-        *["-drive", f"if=none,id=root,format=raw,file={disk}", "-device", f"{device},drive=root"],
+        *["-drive", f"if=none,id=root,format=raw,file={disk}", "-device", f"{device},drive=root,id=root-disk"],
         *["-netdev", "user,id=net", "-device", f"{CARDS[device]},netdev=net"],
     ]
 
@@ -82,3 +85,20 @@ def debian_ami_run(program, image):
 
 def debian_qemu(disk):
     return qemu(PC, f"{disk},snapshot=on", NVME, DEBIAN_CPUS, DEBIAN_MIB)
+
+
+def loader_commands(program, disk):
+    """The loader's disk, by each firmware and each program. As ami-run does, QEMU tells SeaBIOS that there is no screen,
+    so that it writes to the serial port, and either firmware which device to start from."""
+    firmware = {"SeaBIOS": ("legacy-bios", SEABIOS), "OVMF": ("uefi", OVMF)}
+    flash = ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={OVMF}"]
+    flash += ["-drive", f"if=pflash,unit=1,format=raw,snapshot=on,file={OVMF_VARIABLES}"]
+    theirs = {"SeaBIOS": ["-bios", SEABIOS], "OVMF": flash}
+    size = ["--cpus", str(DEBIAN_CPUS), "--memory", str(DEBIAN_MIB)]
+    commands = {}
+    for name, (mode, file) in firmware.items():
+        how = ["--boot-mode", mode, "--firmware", file, "--disk-interface", "nvme", "--rm"]
+        machine = qemu(f"{PC},graphics=off", f"{disk},snapshot=on", NVME, DEBIAN_CPUS, DEBIAN_MIB)
+        first = ["-set", "device.root-disk.bootindex=0"]
+        commands[name] = {"ami-run": [program, disk, *size, *how], "qemu -M pc": [*machine, *first, *theirs[name]]}
+    return commands

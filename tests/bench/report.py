@@ -59,6 +59,12 @@ def rate_summary(samples):
     return {"median": statistics.median(ordered), "p90": ordered[len(ordered) - (len(ordered) * 9 + 9) // 10]}
 
 
+def cost_summary(samples):
+    """Of samples of which less is better."""
+    ordered = sorted(samples)
+    return {"median": statistics.median(ordered), "p90": ordered[(len(ordered) * 9 + 9) // 10 - 1]}
+
+
 def middle(value):
     return value["median"] if isinstance(value, dict) else value
 
