@@ -64,8 +64,10 @@ def watch(command, is_said=lambda seen: PROMPT in seen):
             cpu = cpu_seconds(stat.read())
         return {"wall_s": wall, "vmm_cpu_s": cpu, "kvm": exits(child.pid)}
     finally:
+        signal.alarm(0)
         child.kill()
         child.wait()
+        child.stdout.close()
 
 
 def measure(testbed, command):
