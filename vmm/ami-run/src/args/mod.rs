@@ -107,7 +107,7 @@ struct Verb {
     read: fn(&[OsString]) -> Result<Command, clap::Error>,
 }
 
-const VERBS: [Verb; 28] = [
+const VERBS: [Verb; 29] = [
     Verb {
         name: "launch",
         about: "Launch an image; this word may be left out",
