@@ -118,9 +118,57 @@ fn a_unified_kernel_image_starts_from_nvme() {
     ran(&Launch::start(&[&[disk.as_str()][..], &more].concat()).end());
 }
 
+/// The console and the result of a launch that ends by time-out at this stage: after so many seconds, or more where the
+/// computer is slow.
+fn silent(arguments: &[&str], seconds: u32, stage: &str) -> (String, serde_json::Value) {
+    let mut last = serde_json::Value::Null;
+    for factor in [1, 4, 16] {
+        let timeout = (seconds * factor).to_string();
+        let state = state();
+        let log = state.path().join("console.log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ami-run"));
+        command.args(arguments).args(["--output", "json", "--timeout", &timeout, "--console-log"]).arg(&log);
+        let output = command.env("AMI_RUN_STATE_DIR", state.path()).output().unwrap();
+        last = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), &last["ExitReason"]), (Some(5), &"TimedOut".into()), "{last}");
+        if last["Stage"]["Name"] == stage {
+            return (fs::read_to_string(log).unwrap(), last);
+        }
+    }
+    panic!("never {stage}: {last}");
+}
+
+#[test]
+fn the_firmware_s_shell_is_explained() {
+    let Some(recipe) = guest("AMI_RUN_GUEST_UEFI") else { return };
+    let disk = path(&recipe, "empty.img");
+    let (console, result) = silent(&[&disk, "--boot-mode", "uefi", "--memory", "512M"], 60, "NothingToStart");
+    has(&console, &["EFI Internal Shell", "Shell>"]);
+    let explanation = &result["Stage"]["Explanation"];
+    let parts = ["nothing on the disks could be started by UEFI", "opened its own shell", "legacy-bios"];
+    has(&explanation.to_string(), &parts);
+}
+
+#[test]
+fn a_disk_for_uefi_whose_image_does_not_say_so_hangs_explained_as_on_ec2() {
+    let Some(recipe) = guest("AMI_RUN_GUEST_UEFI") else { return };
+    let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
+    let image = temporary.path().join("image.json");
+    let text = r#"{"ImageId": "ami-0123456789abcdef0", "Architecture": "x86_64", "RootDeviceName": "/dev/xvda",
+        "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-0123456789abcdef0"}}]}"#;
+    fs::write(&image, text).unwrap();
+    let snapshot = format!("snap-0123456789abcdef0={}", path(&recipe, "systemd-boot.img"));
+    let arguments = [image.to_str().unwrap(), "--snapshot", &snapshot];
+    let (console, result) = silent(&[&arguments[..], &["--memory", "512M"]].concat(), 20, "NothingToStart");
+    has(&console, &["SeaBIOS"]);
+    assert_eq!(result["BootMode"], "legacy-bios", "{result}");
+    let parts = ["nothing on the disks could be started by BIOS", "(BootModeAbsent)", "--boot-mode uefi"];
+    has(&result["Stage"]["Explanation"].to_string(), &parts);
+}
+
 /// The guest numbers what it writes, goes on where its variables end, and tells both. The kernel lets everybody change
 /// variables of this vendor, which is its own for crashes.
-const WRITER: &str = r"cd $efivars
+const WRITER: &str = r"cd /sys/firmware/efi/efivars || exit
 guid=cfc8fc79-be2e-4ddc-97f0-9f98bfe298a0
 n=0
 for file in slot*-$guid; do
