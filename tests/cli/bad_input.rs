@@ -44,18 +44,6 @@ const CASES: &[Case] = &[
     (&["--firmware", "f", "--kernel", "k"], &[], 2, &["cannot be used with"]),
     (&["--firmware-log", "f", "--kernel", "k"], &[], 2, &["cannot be used with"]),
     (&["--hang-after", "soon", "d.raw"], &[], 2, &["--hang-after <DURATION>", "such as 90s or 5m"]),
-    (
-        &["--firmware-log", "d.raw", "d.raw"],
-        &[("d.raw", SECTOR)],
-        2,
-        &["--firmware-log would overwrite d.raw", "name another file"],
-    ),
-    (
-        &["--firmware-log", "no/log", "d.raw"],
-        &[("d.raw", SECTOR)],
-        3,
-        &["cannot write the firmware log no/log"],
-    ),
     (&["--append", "x", "d.raw"], &[], 2, &["--kernel <FILE>"]),
     (&["--nonsense", "d.raw"], &[], 2, &["unexpected argument '--nonsense'"]),
     (&["lunch"], &[], 2, &["no such command or image: lunch", "hint: did you mean launch?"]),

@@ -193,3 +193,26 @@ fn a_detached_instance_is_explained_in_its_log() {
     assert!(said.contains("silent     nothing on the console"), "{said}");
     life.done(&format!("terminate --force {id}"));
 }
+
+#[test]
+fn a_firmware_log_takes_no_other_file_s_place() {
+    if !has_kvm() {
+        return;
+    }
+    let place = Place::new();
+    place.write("disk.raw", bios_disk());
+    place.write("firmware", firmware());
+    for (log, code, says) in [
+        ("disk.raw", 2, "--firmware-log would overwrite disk.raw"),
+        ("firmware", 2, "--firmware-log would overwrite firmware"),
+        ("console", 2, "--firmware-log would overwrite console"),
+        ("no/log", 3, "cannot write the firmware log no/log"),
+    ] {
+        let mut command = place.command(&MACHINE);
+        command.args(["--firmware", "firmware", "--console-log", "console", "--firmware-log", log]);
+        let ended = run(command);
+        assert_eq!(ended.code, Some(code), "{log}: {}", ended.err);
+        assert!(ended.err.contains(says), "{log}: {}", ended.err);
+    }
+    assert_eq!(fs::read(place.inputs().join("firmware")).unwrap(), firmware());
+}
