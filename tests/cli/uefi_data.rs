@@ -1,11 +1,11 @@
 //! UEFI variables from outside: those that an instance is given, and those that it has kept.
 
 use crate::life::Life;
-use crate::run::{Place, run, skip};
+use crate::run::{Place, has_kvm, run, skip};
 use ami_run_catalog::{Start, State, StateReason};
 use ami_run_firmware::uefi::{NON_VOLATILE, Store, Variable, aws};
 use ami_run_storage::flash::{Change, FlashFile};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,11 @@ fn variable(name: &str, data: &[u8]) -> Variable {
 /// A stopped instance that starts by uefi, and where its variables are to be.
 fn stopped(life: &Life, name: &str) -> (String, PathBuf) {
     let mut held = life.running(name);
-    held.change(|record| record.current_instance_boot_mode = "uefi".to_owned()).unwrap();
+    held.change(|record| {
+        record.current_instance_boot_mode = "uefi".to_owned();
+        record.own.uefi_data = Some("given".to_owned());
+    })
+    .unwrap();
     held.enter(State::Stopped, Some(StateReason::by_user())).unwrap();
     (held.record().instance_id.clone(), held.folder().join("uefi-vars"))
 }
@@ -49,12 +53,14 @@ fn what_an_instance_keeps_is_given_as_ec2_gives_it() {
     let image = Store::build(&template, &given).unwrap();
     FlashFile::create(&path, &image).unwrap();
     let text = life.done("uefi-data web");
+    assert_eq!(
+        life.instance(&id).unwrap()["AmiRun"].get("UefiData"),
+        None,
+        "it is told only by its own verb"
+    );
     assert_eq!((text.lines().count(), aws::decode(&text).unwrap()), (1, given.clone()));
     let json: Value = serde_json::from_str(&life.done(&format!("uefi-data {id} --output json"))).unwrap();
-    let members: Vec<_> = json.as_object().unwrap().keys().collect();
-    assert_eq!(members, ["InstanceId", "UefiData"]);
-    assert_eq!(json["InstanceId"], id.as_str());
-    assert_eq!(json["UefiData"], text.trim_end());
+    assert_eq!(json, json!({"InstanceId": id, "UefiData": text.trim_end()}));
 
     // The other layout; and while a machine runs, what it has written last counts.
     let small = fs::read("/usr/share/OVMF/OVMF_VARS.fd").ok();
@@ -190,6 +196,41 @@ fn uefi_data_that_is_wrong_is_refused_before_anything_is_made() {
     ] {
         let ended = run(place.command(words));
         assert!(ended.err.contains(says), "{words:?}: {}", ended.err);
+    }
+}
+
+/// Code that looks like OVMF's; where the CPU starts it says `up` on the serial port, and halts.
+fn code() -> Vec<u8> {
+    let mut code = vec![0; 0x37_c000];
+    code[40..44].copy_from_slice(b"_FVH");
+    let vector = code.len() - 20;
+    code[vector..vector + 4].copy_from_slice(b"VTF\0");
+    // mov al, 'u'; mov dx, 0x3f8; out dx, al; mov al, 'p'; out dx, al; hlt; jmp to the hlt
+    let says_up = [0xb0, b'u', 0xba, 0xf8, 0x03, 0xee, 0xb0, b'p', 0xee, 0xf4, 0xeb, 0xfd];
+    code[vector + 4..vector + 16].copy_from_slice(&says_up);
+    code
+}
+
+#[test]
+fn an_instance_begins_with_the_variables_that_it_was_given() {
+    let Some(template) = template() else { return };
+    if !has_kvm() {
+        return;
+    }
+    let life = Life::new();
+    life.place.write("X_CODE.fd", code());
+    life.place.write("X_VARS.fd", template);
+    life.place.write("given", PUBLISHED);
+    for (name, options, expected) in [
+        ("given", &["--uefi-data", "given"][..], aws::decode(PUBLISHED).unwrap()),
+        ("fresh", &[], Vec::new()),
+    ] {
+        let mut command = life.place.command(&["disk.raw", "--firmware", "X_CODE.fd", "--boot-mode", "uefi"]);
+        command.args(["--force", "--cpus", "1", "--memory", "64", "--name", name, "--keep"]);
+        command.args(["--wait-for", "console:up", "--stop-timeout", "1"]).args(options);
+        let ended = run(command);
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.err);
+        assert_eq!(told(&life, name), expected, "{name}");
     }
 }
 
