@@ -354,20 +354,21 @@ impl Session {
             return;
         }
         self.stages.output.get_or_insert(now);
-        if let Some(screen) = &mut self.setup.screen {
-            screen.lost(lost);
-            screen.show(&bytes);
-        }
-        self.show(now);
         // The guest may be faster than the word that it runs.
         self.it_runs();
+        // Who sees it on the screen finds it in the logs.
+        self.setup.console_log.add(&bytes);
         if let Some(log) = &mut self.setup.log
             && let Err(cause) = log.write_all(&bytes)
         {
             ui::note(&format!("warning: the console log ends here: {cause}"));
             self.setup.log = None;
         }
-        self.setup.console_log.add(&bytes);
+        if let Some(screen) = &mut self.setup.screen {
+            screen.lost(lost);
+            screen.show(&bytes);
+        }
+        self.show(now);
         let seen = self.setup.transcript.add(&bytes, now);
         self.tell_seen(&seen, now);
         self.server.show(&bytes, lost);
