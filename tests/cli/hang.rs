@@ -203,7 +203,7 @@ fn a_firmware_log_takes_no_other_file_s_place() {
     place.write("disk.raw", bios_disk());
     place.write("firmware", firmware());
     for (log, code, says) in [
-        ("disk.raw", 2, "--firmware-log would overwrite disk.raw"),
+        ("disk.raw", 2, "/disk.raw\n\nhint: name another file"),
         ("firmware", 2, "--firmware-log would overwrite firmware"),
         ("console", 2, "--firmware-log would overwrite console"),
         ("no/log", 3, "cannot write the firmware log no/log"),
