@@ -331,7 +331,7 @@ fn unified_by_objcopy(folder: &Path) {
         (".cmdline", "console=ttyS0 root=LABEL=x", 0x30000),
         (".linux", "MZ", 0x200_0000),
     ] {
-        let file = folder.join(&name[1..]);
+        let file = folder.join(name.trim_start_matches('.'));
         std::fs::write(&file, content).unwrap();
         objcopy.arg("--add-section").arg(format!("{name}={}", file.display()));
         objcopy.arg("--change-section-vma").arg(format!("{name}={at:#x}"));
