@@ -2,10 +2,13 @@
 //! into guest memory, fills in pointers and checksums.
 
 use crate::table_loader::{
-    self, AddChecksum, AddPointer, Allocate, Command, FileName, ZONE_F_SEGMENT, ZONE_HIGH,
+    ADD_CHECKSUM, ADD_POINTER, ALLOCATE, AddChecksum, AddPointer, Allocate, FileName, RECORD, ZONE_F_SEGMENT,
+    ZONE_HIGH,
 };
 use crate::{Blob, FirmwareError};
 use ami_run_memory::{Gpa, Memory, Range};
+use zerocopy::FromBytes;
+use zerocopy::little_endian::U32;
 
 /// Where files may go.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +33,7 @@ pub(crate) fn run(
     wanted: &str,
 ) -> Result<Gpa, FirmwareError> {
     let mut placement = Placement { files, zones, placed: Vec::new() };
-    for command in table_loader::commands(script)? {
+    for command in commands(script)? {
         match command {
             Command::Allocate(record) => placement.allocate(&record)?,
             Command::AddPointer(record) => placement.add_pointer(&record)?,
@@ -106,4 +109,32 @@ impl Placement<'_> {
         *result = result.wrapping_sub(sum);
         Ok(())
     }
+}
+
+#[derive(Debug)]
+enum Command {
+    Allocate(Allocate),
+    AddPointer(AddPointer),
+    AddChecksum(AddChecksum),
+}
+
+/// Reads a script back.
+fn commands(script: &[u8]) -> Result<Vec<Command>, FirmwareError> {
+    let (records, rest) = script.as_chunks::<RECORD>();
+    if !rest.is_empty() {
+        return Err(FirmwareError::Tables("the loader script ends within a record"));
+    }
+    records.iter().map(command).collect()
+}
+
+fn command(record: &[u8; RECORD]) -> Result<Command, FirmwareError> {
+    let unknown = FirmwareError::Tables("the loader script has an unknown command");
+    let Ok((command, payload)) = U32::read_from_prefix(record) else { return Err(unknown) };
+    let decoded = match command.get() {
+        ALLOCATE => Allocate::read_from_bytes(payload).ok().map(Command::Allocate),
+        ADD_POINTER => AddPointer::read_from_bytes(payload).ok().map(Command::AddPointer),
+        ADD_CHECKSUM => AddChecksum::read_from_bytes(payload).ok().map(Command::AddChecksum),
+        _ => None,
+    };
+    decoded.ok_or(unknown)
 }

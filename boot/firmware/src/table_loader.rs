@@ -2,16 +2,15 @@
 //! each file and which pointers and checksums to fill in afterwards. Layout: SeaBIOS's src/fw/romfile_loader.h,
 //! QEMU's hw/acpi/bios-linker-loader.c. WRITE_POINTER is left out: nothing here wants an address back.
 
-use crate::FirmwareError;
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-const RECORD: usize = 128;
+pub(crate) const RECORD: usize = 128;
 const NAME: usize = 56;
 
-const ALLOCATE: u32 = 1;
-const ADD_POINTER: u32 = 2;
-const ADD_CHECKSUM: u32 = 3;
+pub(crate) const ALLOCATE: u32 = 1;
+pub(crate) const ADD_POINTER: u32 = 2;
+pub(crate) const ADD_CHECKSUM: u32 = 3;
 
 /// Anywhere below 4 GiB.
 pub(crate) const ZONE_HIGH: u8 = 1;
@@ -114,32 +113,4 @@ impl Script {
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
-}
-
-#[derive(Debug)]
-pub(crate) enum Command {
-    Allocate(Allocate),
-    AddPointer(AddPointer),
-    AddChecksum(AddChecksum),
-}
-
-/// Reads a script back.
-pub(crate) fn commands(script: &[u8]) -> Result<Vec<Command>, FirmwareError> {
-    let (records, rest) = script.as_chunks::<RECORD>();
-    if !rest.is_empty() {
-        return Err(FirmwareError::Tables("the loader script ends within a record"));
-    }
-    records.iter().map(command).collect()
-}
-
-fn command(record: &[u8; RECORD]) -> Result<Command, FirmwareError> {
-    let unknown = FirmwareError::Tables("the loader script has an unknown command");
-    let Ok((command, payload)) = U32::read_from_prefix(record) else { return Err(unknown) };
-    let decoded = match command.get() {
-        ALLOCATE => Allocate::read_from_bytes(payload).ok().map(Command::Allocate),
-        ADD_POINTER => AddPointer::read_from_bytes(payload).ok().map(Command::AddPointer),
-        ADD_CHECKSUM => AddChecksum::read_from_bytes(payload).ok().map(Command::AddChecksum),
-        _ => None,
-    };
-    decoded.ok_or(unknown)
 }

@@ -149,6 +149,7 @@ pub(crate) fn tables<'a>(machine: impl Into<Machine<'a>>) -> Smbios {
     smbios
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 #[path = "smbios_test.rs"]
 mod tests;
