@@ -8,6 +8,8 @@
 mod announced;
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/boot_guide.rs"]
+mod boot_guide;
 #[path = "cli/ci.rs"]
 mod ci;
 #[path = "cli/console.rs"]

@@ -1,6 +1,6 @@
-//! resources/network.md: its commands are run as they stand, in a place that has the files that they name. Launches go as
-//! far as `--dry-run` does; what is asked of an instance is asked where there is none, so that only its form is tried; and
-//! what needs no guest must say what the guide shows.
+//! The guides' commands are run as they stand, in a place that has the files that they name: here those of
+//! resources/network.md. Launches go as far as `--dry-run` does; what is asked of an instance is asked where there is none,
+//! so that only its form is tried; and what needs no guest must say what the guide shows.
 
 use crate::life::Life;
 use crate::run::{Ended, Place, end, read_until, run, skip};
@@ -15,9 +15,9 @@ const KEYS: &str = r#"{"AccessKeyId": "ASIA", "SecretAccessKey": "s", "SessionTo
 
 /// One command of the guide.
 #[derive(Debug, PartialEq, Eq)]
-struct Shown<'a> {
-    line: &'a str,
-    output: Vec<&'a str>,
+pub(crate) struct Shown<'a> {
+    pub(crate) line: &'a str,
+    pub(crate) output: Vec<&'a str>,
 }
 
 /// The contents of the blocks that begin with this line.
@@ -30,7 +30,7 @@ fn blocks<'a>(text: &'a str, begin: &'a str) -> impl Iterator<Item = Vec<&'a str
 }
 
 /// What stands behind `$ `, and below it.
-fn shown(text: &str) -> Vec<Shown<'_>> {
+pub(crate) fn shown(text: &str) -> Vec<Shown<'_>> {
     let mut all: Vec<Shown<'_>> = Vec::new();
     for line in blocks(text, "```console").flatten() {
         match line.strip_prefix("$ ") {
@@ -42,7 +42,7 @@ fn shown(text: &str) -> Vec<Shown<'_>> {
 }
 
 /// Whether lines are the ones shown, where `…` stands for any.
-fn agree(shown: &[&str], told: &[&str]) -> bool {
+pub(crate) fn agree(shown: &[&str], told: &[&str]) -> bool {
     match (shown, told) {
         ([], []) => true,
         (["…", rest @ ..], _) => (0..=told.len()).any(|skipped| agree(rest, &told[skipped..])),
@@ -66,7 +66,7 @@ fn place() -> Life {
 }
 
 /// The line, to be run by a shell that ends with it.
-fn shell(place: &Place, line: &str) -> Command {
+pub(crate) fn shell(place: &Place, line: &str) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_ami-run")).parent().unwrap();
     let search = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("sh");

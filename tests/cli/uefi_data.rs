@@ -10,10 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// As EC2 gave it to somebody who published it.
-const PUBLISHED: &str = include_str!("../../boot/firmware/tests/data/uefi_data.base64");
+pub(crate) const PUBLISHED: &str = include_str!("../../boot/firmware/tests/data/uefi_data.base64");
 const TEMPLATE: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
-fn template() -> Option<Vec<u8>> {
+pub(crate) fn template() -> Option<Vec<u8>> {
     let read = fs::read(TEMPLATE);
     read.inspect_err(|cause| skip(&format!("{TEMPLATE}: {cause} (package ovmf)"))).ok()
 }
@@ -29,7 +29,7 @@ fn variable(name: &str, data: &[u8]) -> Variable {
 }
 
 /// A stopped instance that starts by uefi, and where its variables are to be.
-fn stopped(life: &Life, name: &str) -> (String, PathBuf) {
+pub(crate) fn stopped(life: &Life, name: &str) -> (String, PathBuf) {
     let mut held = life.running(name);
     held.change(|record| {
         record.current_instance_boot_mode = "uefi".to_owned();
