@@ -5,7 +5,7 @@ use super::Cause;
 use super::follow::Session;
 use super::silence::Silence;
 use super::words::Words;
-use crate::explain::{Case, Explanation, Progress, Said, Way, explain};
+use crate::explain::{Case, Explanation, Progress, Way, explain};
 use crate::ui;
 use ami_run_catalog::{InstanceRecord, Start};
 use ami_run_image::Architecture;
@@ -92,7 +92,7 @@ impl Watch {
         let said = bytes.get(reset.unwrap_or(0)..).unwrap_or_default();
         if !said.is_empty() {
             self.words.add(said, now);
-            self.silence.heard(&self.words.said(now), now);
+            self.silence.heard(&self.words.said(), now);
         }
     }
 
@@ -105,12 +105,8 @@ impl Watch {
         self.look.as_ref().filter(|_| self.findings.is_none()).map(|look| look.done.as_raw_fd())
     }
 
-    pub(super) fn said(&self, now: Instant) -> Said {
-        self.words.said(now)
-    }
-
     fn judge(&self, reached: &Reached, running: Option<Instant>, now: Instant) -> Explanation {
-        let (start, said) = (ui::start(), self.said(now));
+        let (start, said) = (ui::start(), self.words.said());
         let Suspect { way, image, has_firmware_log, .. } = &self.suspect;
         let (way, has_firmware_log) = (*way, *has_firmware_log);
         let findings = self.findings.as_deref().unwrap_or_default();
@@ -133,7 +129,7 @@ impl Session {
         if self.setup.watch.due().is_none_or(|due| now < due) || self.course.cause().is_some() {
             return;
         }
-        let (said, reached) = (self.setup.watch.said(now), self.handle.reached());
+        let (said, reached) = (self.setup.watch.words.said(), self.handle.reached());
         if !self.setup.watch.silence.is_hang(&said, &reached, now) {
             return;
         }
@@ -159,7 +155,7 @@ impl Session {
         let (now, reached) = (Instant::now(), self.handle.reached());
         let timed_out = self.cause() == Some(Cause::TimedOut);
         let watch = &mut self.setup.watch;
-        let said = watch.said(now);
+        let said = watch.words.said();
         if timed_out && !said.is_guest(&reached) {
             watch.look = watch.look.take().or_else(|| Look::begin(&watch.suspect));
             watch.find(LAST_LOOK);

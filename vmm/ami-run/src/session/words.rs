@@ -50,6 +50,8 @@ pub(super) struct Words {
     plain: Plain,
     /// The line that is not at its end.
     line: Vec<u8>,
+    /// When it was last added to.
+    line_at: Option<Instant>,
     said: Said,
 }
 
@@ -64,6 +66,7 @@ impl Words {
                 self.line.clear();
             } else if self.line.len() < MAX_LINE {
                 self.line.push(byte);
+                self.line_at = Some(now);
             }
         }
     }
@@ -74,9 +77,11 @@ impl Words {
     }
 
     /// What was said by now.
-    pub(super) fn said(&self, now: Instant) -> Said {
+    pub(super) fn said(&self) -> Said {
         let mut said = self.said.clone();
-        tell(&mut said, &self.line, now);
+        if let Some(at) = self.line_at {
+            tell(&mut said, &self.line, at);
+        }
         said
     }
 }
@@ -110,7 +115,7 @@ mod tests {
         let mut words = Words::default();
         // However it is cut.
         text.bytes().for_each(|byte| words.add(&[byte], now));
-        words.said(now)
+        words.said()
     }
 
     #[test]
@@ -141,6 +146,16 @@ mod tests {
         assert_eq!(said(&shell), Said { firmware: Some(Word::Shell), others: None });
         let loader = "BdsDxe: starting Boot0001 \"UEFI Disk\" from PciRoot(0x0)/Pci(0x4,0x0)\r\n";
         assert!(matches!(said(loader).firmware, Some(Word::Starting(_))));
+    }
+
+    #[test]
+    fn what_was_said_without_a_line_s_end_was_said_then() {
+        let then = Instant::now();
+        let mut words = Words::default();
+        words.add(b"grub> ", then);
+        assert_eq!(words.said().others, Some(then));
+        words.start_over();
+        assert_eq!(words.said(), Said::default());
     }
 
     #[test]
