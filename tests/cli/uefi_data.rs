@@ -122,7 +122,7 @@ fn place() -> Place {
     wrong.insert(60, changed);
     place.write("good", PUBLISHED);
     place.write("wrong", wrong);
-    place.write("cut", &text[..16]);
+    place.write("cut", text.split_at(16).0);
     place.write("foreign", "aGVsbG8gd29ybGQ=");
     place.write("odd", "{hello}");
     place.write("words", "hello world!");
