@@ -252,10 +252,10 @@ fn meaning(standing: Standing, case: &Case<'_>) -> String {
             "what --firmware names is no firmware for this machine, or the host is very slow"
         }
         (Standing::FirmwareBegan, Way::Uefi) => {
-            "it hangs before it looks at any disk: a Secure-Boot build of OVMF does, which needs system-management mode, and this machine \
-             has none"
+            "it is slow on this computer, or hangs before it looks at any disk, as a Secure-Boot build of OVMF does, which needs \
+             System Management Mode"
         }
-        (Standing::FirmwareBegan, _) => "it hangs before it looks at any disk",
+        (Standing::FirmwareBegan, _) => "it is slow on this computer, or hangs before it looks at any disk",
         (Standing::TablesRead, _) => "it knows no driver for the disk, or is still at its own work",
         (Standing::DiskRead, Way::Uefi) => {
             "UEFI starts \\EFI\\BOOT\\BOOTX64.EFI on an EFI system partition, and what its own boot entries name"
@@ -288,7 +288,7 @@ fn tries(standing: Standing, case: &Case<'_>) -> Vec<String> {
     let has = |code: Code| case.findings.iter().any(|finding| finding.code == code);
     match (standing, case.way) {
         (Standing::Nothing | Standing::FirmwareBegan, _) => {
-            tries.push("the distribution's own firmware, without --firmware".to_owned());
+            tries.push("the distribution's own firmware, where --firmware names another".to_owned());
         }
         (Standing::TablesRead, _) => tries.push("--disk-interface virtio, or nvme".to_owned()),
         (Standing::DiskRead | Standing::NothingToStart | Standing::LoaderRead, Way::Bios) => {
@@ -312,7 +312,9 @@ fn tries(standing: Standing, case: &Case<'_>) -> Vec<String> {
         let image = if case.image.starts_with("ami-") { "IMAGE" } else { case.image };
         tries.push(format!("`ami-run image lint {image}`, which tells all that speaks against the disk"));
         if !case.has_firmware_log && !matches!(standing, Standing::Kernel | Standing::LoaderRead) {
-            tries.push("--firmware-log FILE, which keeps what the firmware prints for itself".to_owned());
+            let which = if case.way == Way::Uefi { " (of OVMF only a debug build does)" } else { "" };
+            tries
+                .push(format!("--firmware-log FILE, which keeps what the firmware prints for itself{which}"));
         }
     }
     tries

@@ -74,7 +74,7 @@ fn rows() -> Vec<Row> {
             0,
             S::Nothing,
             "no sign of life",
-            &["nothing that would tell", "without --firmware"],
+            &["nothing that would tell", "where --firmware names another"],
         ),
         // A build of OVMF for Secure Boot.
         row(

@@ -59,7 +59,9 @@ pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
     {
         named.name.clone_from(id);
     }
-    let guessed = named.guess.map(|guess| guess.why);
+    // A boot mode that was asked for is not what the disk looks like.
+    let guess = named.guess.filter(|guess| guess.boot_mode == launch.boot_mode);
+    let guessed = guess.map(|guess| guess.why);
     let Named { name, kind, bases, .. } = named;
     let mut plan = Plan { name, launch, start: start(args), inputs, uefi_data, bases, kind, guessed };
     plan.launch.warnings.extend(network::warning(&args.net));
@@ -256,11 +258,11 @@ impl Plan {
     pub(crate) fn assumption(&self) -> Option<String> {
         let LaunchPlan { architecture, boot_mode, root_device_name, .. } = &self.launch;
         match self.kind {
-            Kind::Disk => Some(format!(
-                "{} is for {architecture}, {boot_mode}, root volume {root_device_name} only: {}",
-                self.name,
-                self.guessed.unwrap_or_default()
-            )),
+            Kind::Disk => {
+                let why = self.guessed.map_or_else(String::new, |why| format!(", {boot_mode}: {why}"));
+                let name = &self.name;
+                Some(format!("{name} is for {architecture}, root volume {root_device_name} only{why}"))
+            }
             Kind::Image if self.launch.type_by_default => Some(format!(
                 "instance type {}: --instance-type chooses another",
                 self.launch.instance_type.name

@@ -252,10 +252,11 @@ pub(crate) struct Launch {
 
     /// Explain a guest that says nothing on its console for this time (90, 90s, 5m; 0: never)
     ///
-    /// The firmware's own words are nothing. It is told on standard error how far the start has come (by what the guest has
+    /// The firmware's own words do not count. It is told on standard error how far the start has come (by what the guest has
     /// touched: firmware's tables, blocks of the boot disk, devices that a kernel takes over), what that means, what
-    /// `ami-run image lint` says of the root volume, and what to try; the guest runs on. A run that ends by --timeout is
-    /// explained, too; with --output json the result's Stage has it.
+    /// `ami-run image lint` says of the root volume, and what to try; the guest runs on. With -d it is told in the file log
+    /// in the instance's folder. A run that ends by --timeout is explained, too; with --output json the result's Stage has
+    /// it.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::duration)]
     #[arg(help_heading = "Ending")]
     pub(crate) hang_after: Duration,
@@ -288,7 +289,8 @@ pub(crate) struct Launch {
     /// What its UEFI variables are at the first start: a file of UefiData, or - for standard input
     ///
     /// UefiData is base64, as `aws ec2 get-instance-uefi-data` gives it (its JSON is taken, too), `ami-run uefi-data`
-    /// and uefivars. It holds Secure Boot's keys and boot entries. Otherwise the firmware begins with its own.
+    /// and uefivars. It holds boot entries and Secure Boot's keys, by which nothing is checked here. Otherwise the firmware
+    /// begins with its own.
     #[arg(long, value_name = "FILE", conflicts_with = "kernel", help_heading = "As on EC2")]
     pub(crate) uefi_data: Option<String>,
 

@@ -25,7 +25,7 @@ pub(super) fn firmware(found: &Result<PathBuf, Failure>) -> Check {
     }
 }
 
-/// Most images can do without it.
+/// An image that starts by legacy-bios can do without it.
 pub(super) fn uefi(found: &Result<PathBuf, Failure>) -> Check {
     let name = "UEFI firmware";
     match found {
