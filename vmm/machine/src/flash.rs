@@ -12,7 +12,7 @@ use ami_run_models::bus::{Access, Device, Effect};
 use ami_run_models::flash::{self, Flash, Geometry, Reads};
 use ami_run_storage::flash::FlashFile;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 /// Where the variables are kept, and what they are now.
 #[derive(Debug)]
@@ -28,6 +28,9 @@ pub(crate) struct VariableFlash {
     file: FlashFile,
     /// What the guest reads.
     rom: Rom,
+    // Said once: a guest may go on for as long as it runs.
+    not_kept: Once,
+    not_switched: Once,
 }
 
 #[derive(Debug)]
@@ -41,7 +44,7 @@ impl VariableFlash {
         let Variables { file, content } = variables;
         let rom = Rom::new(gpa, &content)?;
         let state = Mutex::new(State { chip: Flash::new(geometry, false), content });
-        Ok(VariableFlash { state, file, rom })
+        Ok(VariableFlash { state, file, rom, not_kept: Once::new(), not_switched: Once::new() })
     }
 
     /// As the guest sees it while the chip is an array.
@@ -88,14 +91,16 @@ impl FlashDevice {
 
     /// Carries out what a write did.
     fn change(&self, at: Access, value: u64) {
-        let VariableFlash { state, file, rom } = &*self.flash;
+        let VariableFlash { state, file, rom, not_kept, .. } = &*self.flash;
         let mut state = state.lock();
         let State { chip, content } = &mut *state;
         let effect = chip.write(at, value);
         let kept = effect.carry_out(content, |offset, change| file.append(offset, change));
         let shown = kept.and_then(|()| show(&effect, content, rom));
         if let Err(cause) = shown {
-            log::error!("a UEFI variable cannot be kept: {cause}");
+            not_kept.call_once(|| {
+                log::error!("what the guest writes to its UEFI variables cannot be kept: {cause}");
+            });
             chip.fail(&effect);
         }
     }
@@ -111,7 +116,10 @@ impl FlashDevice {
         let slot = self.flash.slot().filter(|_| wanted);
         match self.vm.change_slot(self.number, slot.as_ref()) {
             Ok(()) => *mapped = wanted,
-            Err(cause) => log::error!("the flash chip cannot be switched: {cause}"),
+            Err(cause) => {
+                let say = || log::error!("the flash chip cannot be switched: {cause}");
+                self.flash.not_switched.call_once(say);
+            }
         }
     }
 }
