@@ -214,5 +214,11 @@ fn a_firmware_log_takes_no_other_file_s_place() {
         assert_eq!(ended.code, Some(code), "{log}: {}", ended.err);
         assert!(ended.err.contains(says), "{log}: {}", ended.err);
     }
+    place.write("data", "#!/bin/sh");
+    let mut command = place.command(&MACHINE);
+    command.args(["--firmware", "firmware", "--user-data", "data", "--console-log", "data"]);
+    let ended = run(command);
+    assert_eq!(ended.code, Some(2), "{}", ended.err);
+    assert!(ended.err.contains("--console-log would overwrite data"), "{}", ended.err);
     assert_eq!(fs::read(place.inputs().join("firmware")).unwrap(), firmware());
 }

@@ -22,6 +22,9 @@ pub(crate) struct Outputs {
 pub(crate) fn open(args: &Launch, plan: &Plan) -> Result<Outputs, Failure> {
     let mut inputs = plan.inputs();
     inputs.extend(args.image.clone());
+    inputs.extend(
+        [&args.given.user_data, &args.uefi_data].into_iter().flatten().filter_map(|given| file_of(given)),
+    );
     if let Some(path) = &args.console_log {
         spare(path, &inputs, "--console-log")?;
     }
@@ -60,6 +63,11 @@ fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     options.open(path)
+}
+
+/// Of an option that takes `PATH`, `file://PATH` or `-`.
+fn file_of(given: &str) -> Option<PathBuf> {
+    (given != "-").then(|| PathBuf::from(given.strip_prefix("file://").unwrap_or(given)))
 }
 
 /// Refuses to write over a file that this launch needs, under whatever name.
