@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const UEFI_READS_BY_ITSELF: u64 = 4096;
 /// So many findings are told; a disk may have any number.
 const MAX_FINDINGS: usize = 5;
+/// And of each so many characters: it may name a thousand files.
+const MAX_FINDING: usize = 500;
 
 const FIRMWARE_STAGES: [(Stage, &str); 4] = [
     (Stage::FirmwareBegan, "the firmware began"),
@@ -41,6 +43,8 @@ pub(crate) struct Said {
     pub(crate) firmware: Option<Word>,
     /// When somebody else spoke last.
     pub(crate) others: Option<Instant>,
+    /// Somebody else spoke before the last reset.
+    pub(crate) earlier: bool,
 }
 
 impl Said {
@@ -177,16 +181,24 @@ pub(crate) fn explain(case: &Case<'_>) -> Explanation {
         details.push(format!("the firmware's own last word: {line}"));
     }
     details.push(meaning(standing, case));
-    let lint = |finding: &Finding| format!("lint: {finding}").replace('\n', "\\n");
+    let lint = |finding: &Finding| short(&format!("the disk: {finding}")).replace('\n', "\\n");
     let told = || case.findings.iter().filter(|finding| finding.severity < Severity::Information);
     details.extend(told().take(MAX_FINDINGS).map(lint));
     let what = format!("{}: {}", silence(case), verdict(standing, case));
     Explanation { what, details, tries: tries(standing, case) }
 }
 
+fn short(text: &str) -> String {
+    match text.char_indices().nth(MAX_FINDING) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
 /// Who was silent, and for how long.
 fn silence(case: &Case<'_>) -> String {
-    let since = case.running.unwrap_or(case.start);
+    let running = case.running.unwrap_or(case.start);
+    let since = if case.said.earlier { case.reached.since } else { running };
     let quiet = case.now.saturating_duration_since(since).as_secs();
     if case.said.others.is_some() {
         return "nothing on the console since a kernel began to run".to_owned();
@@ -307,7 +319,7 @@ fn tries(standing: Standing, case: &Case<'_>) -> Vec<String> {
         }
     }
     let remedy = case.findings.iter().find(|finding| finding.severity == Severity::Error);
-    tries.extend(remedy.map(|finding| format!("{} ({})", finding.remedy, finding.code)));
+    tries.extend(remedy.map(|finding| format!("{} ({})", short(&finding.remedy), finding.code)));
     if case.way != Way::Kernel {
         let image = if case.image.starts_with("ami-") { "IMAGE" } else { case.image };
         tries.push(format!("`ami-run image lint {image}`, which tells all that speaks against the disk"));

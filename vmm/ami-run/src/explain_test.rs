@@ -39,7 +39,7 @@ fn judged(row: &Row, resets: u32) -> (Standing, Explanation) {
     if row.blocks > 0 {
         (reached.blocks, reached.last_block, reached.last_read) = (row.blocks, 7000, Some(at(6)));
     }
-    let said = Said { firmware: row.word.clone(), others: None };
+    let said = Said { firmware: row.word.clone(), ..Said::default() };
     let findings: Vec<Finding> = row.finding.into_iter().map(finding).collect();
     let explained = explain(&Case {
         way: row.way,
@@ -259,12 +259,29 @@ fn a_machine_that_starts_over_and_over_is_told_of() {
 }
 
 #[test]
+fn a_guest_that_spoke_before_a_reset_is_silent_since_then() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut reached = Reached::nothing(at(3600));
+    reached.resets = 1;
+    let what = |earlier| {
+        let said = Said { earlier, ..Said::default() };
+        let (running, now, reached, said) = (Some(at(1)), at(3661), &reached, &said);
+        let way = Way::Bios;
+        explain(&Case { way, image: "", start, running, now, reached, said, findings: &[] }).what
+    };
+    assert!(what(true).starts_with("nothing on the console in 61 s: "), "{}", what(true));
+    assert!(what(false).starts_with("nothing on the console in 3660 s: "), "{}", what(false));
+}
+
+#[test]
 fn findings_have_an_end_and_no_line_of_their_own() {
     let start = Instant::now();
-    let findings: Vec<_> = (0..100)
+    let mut findings: Vec<_> = (0..100)
         .map(|_| finding((Code::NoKernel, Severity::Warning, "a path with\na line feed")))
         .chain([finding((Code::NotLookedInto, Severity::Information, "XFS"))])
         .collect();
+    findings[4].reason = "é".repeat(1 << 20);
     let explained = explain(&Case {
         way: Way::Bios,
         image: "ami-0123",
@@ -272,13 +289,14 @@ fn findings_have_an_end_and_no_line_of_their_own() {
         running: None,
         now: start,
         reached: &Reached::nothing(start),
-        said: &Said { firmware: None, others: Some(start) },
+        said: &Said { others: Some(start), ..Said::default() },
         findings: &findings,
         has_firmware_log: false,
     });
     let told: Vec<_> = explained.details.iter().filter(|line| line.starts_with("lint: ")).collect();
     assert_eq!(told.len(), MAX_FINDINGS);
-    assert!(told.iter().all(|line| line.contains("\\n") && !line.contains('\n')), "{told:?}");
+    assert!(told[..4].iter().all(|line| line.contains("\\n") && !line.contains('\n')), "{told:?}");
+    assert!(told[4].len() < 1100 && told[4].ends_with("éé…"), "{}", told[4].len());
     assert!(explained.what.contains("since a kernel began to run"), "{}", explained.what);
     assert!(explained.tries.iter().any(|line| line.contains("image lint IMAGE")), "{:?}", explained.tries);
 }

@@ -87,7 +87,7 @@ impl Watch {
     pub(super) fn heard(&mut self, bytes: &[u8], reset: Option<usize>, now: Instant) {
         if reset.is_some() {
             self.words.start_over();
-            self.silence.was_reset();
+            self.silence.was_reset(now);
         }
         let said = bytes.get(reset.unwrap_or(0)..).unwrap_or_default();
         if !said.is_empty() {
@@ -105,31 +105,36 @@ impl Watch {
         self.look.as_ref().filter(|_| self.findings.is_none()).map(|look| look.done.as_raw_fd())
     }
 
-    fn judge(&self, reached: &Reached, running: Option<Instant>, now: Instant) -> Explanation {
-        let (start, said) = (ui::start(), self.words.said());
-        let Suspect { way, image, has_firmware_log, .. } = &self.suspect;
-        let (way, has_firmware_log) = (*way, *has_firmware_log);
-        let findings = self.findings.as_deref().unwrap_or_default();
-        let said = &said;
-        explain(&Case { way, image, start, running, now, reached, said, findings, has_firmware_log })
+    pub(super) fn said(&self) -> Said {
+        self.words.said()
     }
 
-    /// Waits no longer than this for what is found on the disk.
-    fn find(&mut self, patience: Duration) {
-        if self.findings.is_none() {
-            let found = self.look.as_ref().and_then(|look| look.found.recv_timeout(patience).ok());
-            self.findings = Some(found.unwrap_or_default());
-        }
+    fn judge(
+        &self,
+        findings: &[Finding],
+        reached: &Reached,
+        running: Option<Instant>,
+        now: Instant,
+    ) -> Explanation {
+        let (start, said) = (ui::start(), self.said());
+        let Suspect { way, image, .. } = &self.suspect;
+        explain(&Case { way: *way, image, start, running, now, reached, said: &said, findings })
     }
 }
 
 impl Session {
     /// Looks whether the guest is silent for too long, and if so at its disk.
     pub(super) fn watch_silence(&mut self, now: Instant) {
-        if self.setup.watch.due().is_none_or(|due| now < due) || self.course.cause().is_some() {
+        if self.setup.watch.due().is_none_or(|due| now < due) {
             return;
         }
-        let (said, reached) = (self.setup.watch.words.said(), self.handle.reached());
+        if self.course.cause().is_some() {
+            return self.setup.watch.silence.give_up();
+        }
+        let (said, reached) = (self.setup.watch.said(), self.handle.reached());
+        if self.answers_ssh(&reached) {
+            return self.setup.watch.silence.is_alive();
+        }
         if !self.setup.watch.silence.is_hang(&said, &reached, now) {
             return;
         }
@@ -139,8 +144,20 @@ impl Session {
         }
     }
 
-    /// The disk was looked at, or there is none. What told so stays open until nobody waits for it.
-    pub(super) fn tell_silence(&mut self) {
+    /// Such a guest is no riddle, whatever it prints.
+    fn answers_ssh(&self, reached: &Reached) -> bool {
+        self.stages.ssh.is_some_and(|answered| answered >= reached.since)
+    }
+
+    /// The disk was looked at.
+    pub(super) fn looked(&mut self) {
+        if let Some(look) = self.setup.watch.look.take() {
+            let findings = look.findings(Duration::ZERO);
+            self.tell_silence(&findings);
+        }
+    }
+
+    fn tell_silence(&mut self, findings: &[Finding]) {
         let (now, reached) = (Instant::now(), self.handle.reached());
         let watch = &mut self.setup.watch;
         watch.find(Duration::ZERO);
@@ -150,16 +167,17 @@ impl Session {
         watch.explained = Some(explanation);
     }
 
-    /// How far the guest came; and why it said nothing, if it did not for too long or up to the end of its time.
+    /// How far the guest came; and why it said nothing, by SSH neither, if it did not for too long or up to the end of
+    /// its time.
     pub(super) fn progress(&mut self) -> Progress {
         let (now, reached) = (Instant::now(), self.handle.reached());
-        let timed_out = self.cause() == Some(Cause::TimedOut);
-        let watch = &mut self.setup.watch;
-        let said = watch.words.said();
-        if timed_out && !said.is_guest(&reached) {
-            watch.look = watch.look.take().or_else(|| Look::begin(&watch.suspect));
-            watch.find(LAST_LOOK);
-            watch.explained = Some(watch.judge(&reached, self.stages.running, now));
+        let said = self.setup.watch.said();
+        let spoke = said.others.is_some_and(|spoke| reached.kernel().is_none_or(|kernel| spoke >= kernel));
+        if self.cause() == Some(Cause::TimedOut) && !spoke && !self.answers_ssh(&reached) {
+            let watch = &mut self.setup.watch;
+            let look = watch.look.take().or_else(|| Look::begin(&watch.suspect));
+            let findings = look.map(|look| look.findings(LAST_LOOK)).unwrap_or_default();
+            watch.explained = Some(watch.judge(&findings, &reached, self.stages.running, now));
         }
         Progress { way: watch.suspect.way, reached, said, explained: watch.explained.take() }
     }

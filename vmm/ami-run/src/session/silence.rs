@@ -1,7 +1,8 @@
 //! When a guest has been silent for so long that it is to be explained. Pure: times and words in, a verdict out.
 //!
 //! The firmware's own words are no sign of a guest, and put the time off only until the first reset: one that starts
-//! over and over is silent, too. Nor are a boot loader's words a sign of its kernel, once there are signs of that.
+//! over and over is silent, too, while one that has spoken has its time again when it starts anew. Nor are a boot
+//! loader's words a sign of its kernel, once there are signs of that.
 
 use crate::explain::{Said, Word};
 use ami_run_machine::Reached;
@@ -16,12 +17,14 @@ pub(super) struct Silence {
     /// None: it has not begun, or is over.
     due: Option<Instant>,
     was_reset: bool,
+    /// It is over because the guest gave a sign of life.
+    lives: bool,
 }
 
 impl Silence {
     /// No time at all is for ever.
     pub(super) fn new(patience: Duration) -> Silence {
-        Silence { patience, due: None, was_reset: false }
+        Silence { patience, due: None, was_reset: false, lives: false }
     }
 
     /// The machine runs.
@@ -40,8 +43,21 @@ impl Silence {
         self.due = Some(now + patience);
     }
 
-    pub(super) fn was_reset(&mut self) {
-        self.was_reset = true;
+    pub(super) fn was_reset(&mut self, now: Instant) {
+        self.was_reset = !std::mem::take(&mut self.lives);
+        if !self.was_reset {
+            self.begin(now);
+        }
+    }
+
+    /// The guest has shown that it runs: there is nothing to explain until it is reset.
+    pub(super) fn is_alive(&mut self) {
+        (self.due, self.lives) = (None, true);
+    }
+
+    /// Nobody asks any more.
+    pub(super) fn give_up(&mut self) {
+        self.due = None;
     }
 
     /// When to call [`Silence::is_hang`] next.
@@ -55,7 +71,10 @@ impl Silence {
             return false;
         }
         self.due = match (said.others, reached.kernel()) {
-            (_, Some(_)) if said.is_guest(reached) => None,
+            (Some(spoke), Some(kernel)) if spoke >= kernel => {
+                self.is_alive();
+                None
+            }
             (_, Some(kernel)) if now < kernel + self.patience => Some(kernel + self.patience),
             // A loader, or a guest of which there are no other signs.
             (Some(_), None) => Some(now + self.patience),
@@ -130,6 +149,9 @@ mod tests {
         never.silence = Silence::new(Duration::ZERO);
         never.silence.begin(never.start);
         assert_eq!(never.explained(), None);
+        let mut ends = Bed::new();
+        ends.silence.give_up();
+        assert_eq!((ends.explained(), ends.silence.due()), (None, None));
     }
 
     #[test]
@@ -139,7 +161,7 @@ mod tests {
         assert_eq!(bed.explained(), Some(65));
         let mut over_and_over = Bed::new();
         over_and_over.firmware(5, Word::Booting);
-        over_and_over.silence.was_reset();
+        over_and_over.silence.was_reset(over_and_over.at(40));
         over_and_over.firmware(50, Word::Booting);
         assert_eq!(over_and_over.explained(), Some(65));
         for word in [Word::Nothing("No bootable device.".to_owned()), Word::Shell] {
@@ -158,6 +180,20 @@ mod tests {
         linux.kernel(10);
         linux.others(12);
         assert_eq!((linux.explained(), linux.silence.due()), (None, None), "nobody looks again");
+    }
+
+    #[test]
+    fn a_guest_that_spoke_has_its_time_again_when_it_is_reset_and_one_that_was_explained_has_not() {
+        let mut bed = Bed::new();
+        bed.kernel(10);
+        bed.others(12);
+        assert_eq!(bed.explained(), None);
+        (bed.said, bed.reached) = (Said::default(), Reached::nothing(bed.at(1000)));
+        bed.silence.was_reset(bed.at(1000));
+        bed.firmware(1005, Word::Booting);
+        assert_eq!(bed.explained(), Some(1065));
+        bed.silence.was_reset(bed.at(2000));
+        assert_eq!((bed.explained(), bed.silence.due()), (None, None), "once is enough");
     }
 
     #[test]

@@ -48,9 +48,8 @@ const SHELL: &str = "EFI Internal Shell";
 #[derive(Debug, Default)]
 pub(super) struct Words {
     plain: Plain,
-    /// The line that is not at its end.
+    /// The line that is not at its end, and when it was added to last.
     line: Vec<u8>,
-    /// When it was last added to.
     line_at: Option<Instant>,
     said: Said,
 }
@@ -62,7 +61,9 @@ impl Words {
         self.plain.strip(bytes, &mut text);
         for byte in text {
             if matches!(byte, b'\n' | b'\r') {
-                tell(&mut self.said, &self.line, now);
+                if let Some(at) = self.line_at.take() {
+                    tell(&mut self.said, &self.line, at);
+                }
                 self.line.clear();
             } else if self.line.len() < MAX_LINE {
                 self.line.push(byte);
@@ -73,7 +74,9 @@ impl Words {
 
     /// What comes next is said by a machine that starts anew.
     pub(super) fn start_over(&mut self) {
-        *self = Words::default();
+        let before = self.said();
+        let said = Said { earlier: before.earlier || before.others.is_some(), ..Said::default() };
+        *self = Words { said, ..Words::default() };
     }
 
     /// What was said by now.
@@ -109,6 +112,7 @@ fn tell(said: &mut Said, line: &[u8], now: Instant) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn said(text: &str) -> Said {
         let now = Instant::now();
@@ -118,12 +122,16 @@ mod tests {
         words.said()
     }
 
+    fn firmware(word: Word) -> Said {
+        Said { firmware: Some(word), ..Said::default() }
+    }
+
     #[test]
     fn seabios_is_known_and_its_last_word_stands() {
         let banner = "\u{1b}[2JSeaBIOS (version 1.16.2-debian-1.16.2-1)\r\n\r\n";
-        assert_eq!(said(banner), Said { firmware: Some(Word::Other), others: None });
+        assert_eq!(said(banner), firmware(Word::Other));
         let booting = format!("{banner}Booting from Hard Disk...\r\n");
-        assert_eq!(said(&booting), Said { firmware: Some(Word::Booting), others: None });
+        assert_eq!(said(&booting), firmware(Word::Booting));
         let nothing = format!("{booting}Boot failed: not a bootable disk\r\n\r\nNo bootable device.\r\n");
         assert_eq!(said(&nothing).firmware, Some(Word::Nothing("No bootable device.".to_owned())));
         let loader = said(&format!("{booting}GRUB loading.\r\n"));
@@ -143,7 +151,7 @@ mod tests {
              \u{1b}[07;01HPress ESC in 5 seconds to skip startup.nsh or any other key to continue.\r\n\
              \u{1b}[08;01H\u{1b}[1mShell> \u{1b}[0m"
         );
-        assert_eq!(said(&shell), Said { firmware: Some(Word::Shell), others: None });
+        assert_eq!(said(&shell), firmware(Word::Shell));
         let loader = "BdsDxe: starting Boot0001 \"UEFI Disk\" from PciRoot(0x0)/Pci(0x4,0x0)\r\n";
         assert!(matches!(said(loader).firmware, Some(Word::Starting(_))));
     }
@@ -162,5 +170,20 @@ mod tests {
     fn silence_and_empty_lines_are_nobody_s() {
         assert_eq!(said("\u{1b}[2J\r\n \r\n"), Said::default());
         assert!(said("login:").others.is_some(), "also without the line's end");
+    }
+
+    #[test]
+    fn a_line_without_an_end_was_said_when_it_was_said() {
+        let (start, mut words) = (Instant::now(), Words::default());
+        let later = |seconds| start + Duration::from_secs(seconds);
+        words.add(b"Loading", start);
+        words.add(b" initial ramdisk ...", later(1));
+        assert_eq!(words.said().others, Some(later(1)));
+        words.add(b"\r\n", later(5));
+        words.start_over();
+        assert_eq!(words.said(), Said { earlier: true, ..Said::default() });
+        words.add(b"SeaBIOS (version 1)", later(9));
+        words.start_over();
+        assert_eq!(words.said(), Said { earlier: true, ..Said::default() });
     }
 }
