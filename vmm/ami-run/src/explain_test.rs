@@ -268,7 +268,8 @@ fn a_guest_that_spoke_before_a_reset_is_silent_since_then() {
         let said = Said { earlier, ..Said::default() };
         let (running, now, reached, said) = (Some(at(1)), at(3661), &reached, &said);
         let way = Way::Bios;
-        explain(&Case { way, image: "", start, running, now, reached, said, findings: &[] }).what
+        let (image, findings, has_firmware_log) = ("", &[], false);
+        explain(&Case { way, image, start, running, now, reached, said, findings, has_firmware_log }).what
     };
     assert!(what(true).starts_with("nothing on the console in 61 s: "), "{}", what(true));
     assert!(what(false).starts_with("nothing on the console in 3660 s: "), "{}", what(false));

@@ -105,20 +105,21 @@ impl Watch {
         self.look.as_ref().filter(|_| self.findings.is_none()).map(|look| look.done.as_raw_fd())
     }
 
-    pub(super) fn said(&self) -> Said {
-        self.words.said()
+    fn judge(&self, reached: &Reached, running: Option<Instant>, now: Instant) -> Explanation {
+        let (start, said) = (ui::start(), self.words.said());
+        let Suspect { way, image, has_firmware_log, .. } = &self.suspect;
+        let (way, has_firmware_log) = (*way, *has_firmware_log);
+        let findings = self.findings.as_deref().unwrap_or_default();
+        let said = &said;
+        explain(&Case { way, image, start, running, now, reached, said, findings, has_firmware_log })
     }
 
-    fn judge(
-        &self,
-        findings: &[Finding],
-        reached: &Reached,
-        running: Option<Instant>,
-        now: Instant,
-    ) -> Explanation {
-        let (start, said) = (ui::start(), self.said());
-        let Suspect { way, image, .. } = &self.suspect;
-        explain(&Case { way: *way, image, start, running, now, reached, said: &said, findings })
+    /// Waits no longer than this for what is found on the disk.
+    fn find(&mut self, patience: Duration) {
+        if self.findings.is_none() {
+            let found = self.look.as_ref().and_then(|look| look.found.recv_timeout(patience).ok());
+            self.findings = Some(found.unwrap_or_default());
+        }
     }
 }
 
@@ -131,7 +132,7 @@ impl Session {
         if self.course.cause().is_some() {
             return self.setup.watch.silence.give_up();
         }
-        let (said, reached) = (self.setup.watch.said(), self.handle.reached());
+        let (said, reached) = (self.setup.watch.words.said(), self.handle.reached());
         if self.answers_ssh(&reached) {
             return self.setup.watch.silence.is_alive();
         }
@@ -149,15 +150,8 @@ impl Session {
         self.stages.ssh.is_some_and(|answered| answered >= reached.since)
     }
 
-    /// The disk was looked at.
-    pub(super) fn looked(&mut self) {
-        if let Some(look) = self.setup.watch.look.take() {
-            let findings = look.findings(Duration::ZERO);
-            self.tell_silence(&findings);
-        }
-    }
-
-    fn tell_silence(&mut self, findings: &[Finding]) {
+    /// The disk was looked at, or there is none. What told so stays open until nobody waits for it.
+    pub(super) fn tell_silence(&mut self) {
         let (now, reached) = (Instant::now(), self.handle.reached());
         let watch = &mut self.setup.watch;
         watch.find(Duration::ZERO);
@@ -171,13 +165,13 @@ impl Session {
     /// its time.
     pub(super) fn progress(&mut self) -> Progress {
         let (now, reached) = (Instant::now(), self.handle.reached());
-        let said = self.setup.watch.said();
-        let spoke = said.others.is_some_and(|spoke| reached.kernel().is_none_or(|kernel| spoke >= kernel));
-        if self.cause() == Some(Cause::TimedOut) && !spoke && !self.answers_ssh(&reached) {
-            let watch = &mut self.setup.watch;
-            let look = watch.look.take().or_else(|| Look::begin(&watch.suspect));
-            let findings = look.map(|look| look.findings(LAST_LOOK)).unwrap_or_default();
-            watch.explained = Some(watch.judge(&findings, &reached, self.stages.running, now));
+        let (timed_out, answers) = (self.cause() == Some(Cause::TimedOut), self.answers_ssh(&reached));
+        let watch = &mut self.setup.watch;
+        let said = watch.words.said();
+        if timed_out && !said.is_guest(&reached) && !answers {
+            watch.look = watch.look.take().or_else(|| Look::begin(&watch.suspect));
+            watch.find(LAST_LOOK);
+            watch.explained = Some(watch.judge(&reached, self.stages.running, now));
         }
         Progress { way: watch.suspect.way, reached, said, explained: watch.explained.take() }
     }

@@ -71,7 +71,7 @@ impl Silence {
             return false;
         }
         self.due = match (said.others, reached.kernel()) {
-            (Some(spoke), Some(kernel)) if spoke >= kernel => {
+            (_, Some(_)) if said.is_guest(reached) => {
                 self.is_alive();
                 None
             }
