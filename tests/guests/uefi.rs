@@ -159,10 +159,10 @@ fn a_disk_for_uefi_whose_image_does_not_say_so_hangs_explained_as_on_ec2() {
     fs::write(&image, text).unwrap();
     let snapshot = format!("snap-0123456789abcdef0={}", path(&recipe, "systemd-boot.img"));
     let arguments = [image.to_str().unwrap(), "--snapshot", &snapshot];
-    let (console, result) = silent(&[&arguments[..], &["--memory", "512M"]].concat(), 20, "NothingToStart");
+    let (console, result) = silent(&[&arguments[..], &["--memory", "512M"]].concat(), 20, "BootDiskRead");
     has(&console, &["SeaBIOS"]);
     assert_eq!(result["BootMode"], "legacy-bios", "{result}");
-    let parts = ["nothing on the disks could be started by BIOS", "(BootModeAbsent)", "--boot-mode uefi"];
+    let parts = ["first sector was read, and nothing after it", "(BootModeAbsent)", "--boot-mode uefi"];
     has(&result["Stage"]["Explanation"].to_string(), &parts);
 }
 

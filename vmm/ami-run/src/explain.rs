@@ -101,10 +101,11 @@ pub(crate) struct Explanation {
 }
 
 impl Explanation {
-    /// What stands below the first line.
-    pub(crate) fn rest(&self) -> Vec<String> {
+    /// All of it, the verdict first.
+    pub(crate) fn lines(&self) -> Vec<String> {
         let tries = self.tries.iter().map(|one| format!("try: {one}"));
-        self.details.iter().cloned().chain(tries).collect()
+        let details = self.details.iter().cloned();
+        std::iter::once(self.what.clone()).chain(details).chain(tries).collect()
     }
 }
 
@@ -312,7 +313,7 @@ fn tries(standing: Standing, case: &Case<'_>) -> Vec<String> {
             tries.push("--boot-mode legacy-bios, if the image is made for BIOS".to_owned());
         }
         (_, Way::Kernel) => {
-            tries.push("--append console=ttyS0, with all else that the kernel needs".to_owned())
+            tries.push("--append console=ttyS0, with all else that the kernel needs".to_owned());
         }
         (Standing::Kernel | Standing::LoaderRead | Standing::Started, _) => {
             tries.push("console=ttyS0,115200 on the kernel's command line in the image".to_owned());

@@ -55,6 +55,7 @@ fn judged(row: &Row, resets: u32) -> (Standing, Explanation) {
     (Standing::of(row.way, &reached, &said), explained)
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn rows() -> Vec<Row> {
     let row = |way, stages, blocks, standing, what, says| Row {
         way,
@@ -237,7 +238,7 @@ fn each_way_to_say_nothing_has_its_words() {
         assert_eq!(standing, row.standing, "{what}");
         assert!(what.starts_with("nothing on the console") && what.contains(row.what), "{what}");
         let explanation = Explanation { what, details, tries };
-        let rest = format!("{}\n", explanation.rest().join("\n"));
+        let rest = format!("{}\n", explanation.lines()[1..].join("\n"));
         for words in row.says {
             assert!(rest.contains(words), "{words:?} is not in {explanation:#?}");
         }

@@ -94,6 +94,7 @@ impl Started {
                 Some(message) if is_it(&message) => return Ok(()),
                 Some(Message::Running | Message::AllSeen) => {}
                 Some(Message::Seen(pattern)) => ui::status("seen", &pattern),
+                Some(Message::Silent(lines)) => ui::silent(&lines),
                 Some(Message::Ended { failure, last_lines }) => {
                     if let Some(lines) = last_lines {
                         ui::last_lines(&lines);
@@ -189,7 +190,12 @@ fn run_instance(args: &args::Process, lock: OwnedFd, parent: &Parent) -> Result<
         Err(failure) => return Err(run::give_up(held, failure)),
     };
     let (ended, after) = run::run(held, first, &mut Bases::default(), face)?;
-    Ok(Report::ended(&args.wanted(), None, &ended, after))
+    let report = Report::ended(&args.wanted(), None, &ended, after);
+    if !report.silence().is_empty() {
+        ui::silent(report.silence());
+        parent.tell(&Message::Silent(report.silence().to_vec()));
+    }
+    Ok(report)
 }
 
 /// What the host must have, and what the process shows and waits for.

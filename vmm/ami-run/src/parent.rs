@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::sync::Arc;
 
-/// The longest line: a failure with a console's last lines.
+/// The longest line: a failure with a console's last lines, or an explanation of silence.
 const MAX_LINE: u64 = 64 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub(crate) enum Message {
     Seen(String),
     /// All that was waited for was seen.
     AllSeen,
+    /// The guest says nothing: why.
+    Silent(Vec<String>),
     /// The instance does not run: it never did, or it has ended. `last_lines` are the console's, where they explain
     /// anything.
     Ended { failure: Failure, last_lines: Option<Vec<String>> },
@@ -82,10 +84,12 @@ mod tests {
         let parent = Parent::new(File::from(OwnedFd::from(writer)));
         let failure = Failure::new(Code::Host, "no").because(&io::Error::other("why")).hint("do");
         parent.seen("console:x");
+        parent.tell(&Message::Silent(vec!["why".to_owned()]));
         parent.tell(&Message::Ended { failure: failure.ec2("Code", "words"), last_lines: None });
         drop(parent);
         let mut child = Child::new(reader);
         assert!(matches!(child.next().unwrap(), Some(Message::Seen(pattern)) if pattern == "console:x"));
+        assert!(matches!(child.next().unwrap(), Some(Message::Silent(lines)) if lines == ["why"]));
         let Some(Message::Ended { failure, .. }) = child.next().unwrap() else { panic!() };
         assert_eq!((failure.code, failure.line().as_str()), (Code::Host, "no: why"));
         assert_eq!(failure.ec2.unwrap().code, "Code");

@@ -1,6 +1,6 @@
 //! How far a guest came, as the end of its run tells it: in words where that explains something, and for programs.
 
-use crate::explain::{Progress, Standing};
+use crate::explain::{Explanation, Progress, Standing};
 use crate::ui;
 use ami_run_machine::{Reached, Stage as Sign};
 use serde::Serialize;
@@ -41,11 +41,7 @@ impl Stage {
     /// `timed_out`: the run ended so, and is explained if it can be.
     pub(crate) fn of(progress: &Progress, timed_out: bool) -> Stage {
         let Progress { way, reached, said, explained } = progress;
-        let explanation = explained.as_ref().map(|explained| {
-            let mut lines = vec![explained.what.clone()];
-            lines.extend(explained.rest());
-            lines
-        });
+        let explanation = explained.as_ref().map(Explanation::lines);
         Stage {
             name: Standing::of(*way, reached, said).name(),
             resets: reached.resets,
@@ -57,14 +53,9 @@ impl Stage {
         }
     }
 
-    /// Says why the guest was silent, if it was so up to the end of its time.
-    pub(crate) fn tell(&self) {
-        if self.is_told
-            && let Some([what, rest @ ..]) = self.explanation.as_deref()
-        {
-            ui::status("silent", what);
-            ui::below(rest);
-        }
+    /// Why the guest was silent, if it was so up to the end of its time; else nothing.
+    pub(crate) fn silence(&self) -> &[String] {
+        self.explanation.as_deref().filter(|_| self.is_told).unwrap_or_default()
     }
 }
 

@@ -201,6 +201,11 @@ impl Report {
         }
     }
 
+    /// Why the guest was silent up to the end of its time; nothing, if it was not.
+    pub(crate) fn silence(&self) -> &[String] {
+        self.stage.as_ref().map(Stage::silence).unwrap_or_default()
+    }
+
     /// Says it, and gives the exit code.
     pub(crate) fn tell(&self, output: Output) -> Code {
         let mut code = Code::Success;
@@ -213,9 +218,7 @@ impl Report {
                 if let Some(lines) = &self.last_lines {
                     ui::last_lines(lines);
                 }
-                if let Some(stage) = &self.stage {
-                    stage.tell();
-                }
+                ui::silent(self.silence());
                 ui::failure(failure);
                 code = if self.exec { failure.code.beside_a_command() } else { failure.code };
             }

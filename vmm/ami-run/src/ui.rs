@@ -111,9 +111,11 @@ pub(crate) fn note(text: &str) {
     say(&clean(text));
 }
 
-/// Lines that belong to the status line above them.
-pub(crate) fn below(lines: &[String]) {
-    lines.iter().for_each(|line| say(&format!("{:11}{}", "", clean(line))));
+/// Why a guest is silent: the verdict, and what belongs to it below.
+pub(crate) fn silent(lines: &[String]) {
+    let Some((what, rest)) = lines.split_first() else { return };
+    status("silent", what);
+    rest.iter().for_each(|line| say(&format!("{:11}{}", "", clean(line))));
 }
 
 pub(crate) fn failure(failure: &Failure) {

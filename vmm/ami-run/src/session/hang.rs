@@ -6,6 +6,7 @@ use super::follow::Session;
 use super::silence::Silence;
 use super::words::Words;
 use crate::explain::{Case, Explanation, Progress, Way, explain};
+use crate::parent::Message;
 use crate::ui;
 use ami_run_catalog::{InstanceRecord, Start};
 use ami_run_image::Architecture;
@@ -156,9 +157,12 @@ impl Session {
         let watch = &mut self.setup.watch;
         watch.find(Duration::ZERO);
         let explanation = watch.judge(&reached, self.stages.running, now);
-        ui::status("silent", &explanation.what);
-        ui::below(&explanation.rest());
-        watch.explained = Some(explanation);
+        let lines = explanation.lines();
+        ui::silent(&lines);
+        if let Some(parent) = &self.setup.parent {
+            parent.tell(&Message::Silent(lines));
+        }
+        self.setup.watch.explained = Some(explanation);
     }
 
     /// How far the guest came; and why it said nothing, by SSH neither, if it did not for too long or up to the end of

@@ -10,8 +10,11 @@ use std::time::Instant;
 /// What is kept of a line.
 const MAX_LINE: usize = 200;
 
+/// What a line tells.
+type Tells = fn(&str) -> Word;
+
 /// How a line of the firmware's begins, and what it tells.
-const LINES: [(&str, fn(&str) -> Word); 26] = [
+const LINES: [(&str, Tells); 26] = [
     // SeaBIOS: its banner, its menu, and its option ROM.
     ("SeaBIOS (", |_| Word::Other),
     ("Machine UUID ", |_| Word::Other),
