@@ -21,6 +21,7 @@ from report import cost_summary
 # A run takes a second or two where KVM is the hardware's, and half a minute where it is emulated.
 RUNS, RUNS_AT_LEAST = 30, 2
 ENOUGH_S = 240
+# By the clock of the testbed, which can run ahead.
 BOUND_S = 3600
 # KVM's names of those that are printed; bench.json has the others.
 KINDS = {"exits": "exits", "io_exits": "exits, ports", "mmio_exits": "exits, memory"}
