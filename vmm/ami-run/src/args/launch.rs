@@ -255,8 +255,8 @@ pub(crate) struct Launch {
     /// The firmware's own words do not count. It is told on standard error how far the start has come (by what the guest has
     /// touched: firmware's tables, blocks of the boot disk, devices that a kernel takes over), what that means, what
     /// `ami-run image lint` says of the root volume, and what to try; the guest runs on. With -d it is told in the file log
-    /// in the instance's folder. A run that ends by --timeout is explained, too; with --output json the result's Stage has
-    /// it.
+    /// in the instance's folder, and by a launch that waits for something. A run that ends by --timeout is explained, too;
+    /// with --output json the result's Stage has it.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = values::duration)]
     #[arg(help_heading = "Ending")]
     pub(crate) hang_after: Duration,
