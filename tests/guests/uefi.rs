@@ -234,7 +234,7 @@ fn variables_that_a_guest_has_written_survive_kill_9_at_any_moment() {
     killed(&state, &id);
 
     let mut announced = 0;
-    for round in 1..=3 {
+    for round in 1..=2 {
         done(&state, &["start", "writer"]);
         let mut console = Launch::start_in(&state, &["console", "writer"]);
         let numbers = found(&console.wait_for("\nwriting"));
