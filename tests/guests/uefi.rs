@@ -70,18 +70,6 @@ pub(crate) fn uses_entry(console: &mut Launch, boot: &str, ours: &str) {
     assert_eq!(console.shell(&format!("cat {MARK} | tail -c +5")), "kept");
 }
 
-#[test]
-fn on_virtio_blk_debian_s_kernel_starts_by_uefi() {
-    let Some(recipe) = guest("AMI_RUN_GUEST_DEBIAN") else { return };
-    let image = path(&recipe, "image.json");
-    // Of the initrd: the kernel itself is quiet.
-    let wait = ["--wait-for", "console:root: clean", "--stop-timeout", "1", "--memory", "1G"];
-    let arguments = [&[image.as_str(), "--disk-interface", "virtio", "--net", "none"][..], &wait].concat();
-    let end = Launch::start(&arguments).end();
-    assert_eq!(end.code, Some(0), "{}\n{}", end.console, end.status);
-    has(&end.console, &["BdsDxe: starting Boot", "Loading initial ramdisk"]);
-}
-
 /// A copy of the recipe's systemd-boot disk, which starts the small guest with these kernel arguments.
 fn systemd_boot(recipe: &Path, folder: &Path, arguments: &str) -> String {
     let (disk, entry) = (folder.join("disk.raw"), folder.join("small.conf"));

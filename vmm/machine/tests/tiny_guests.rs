@@ -354,7 +354,9 @@ fn a_guest_drives_the_flash_of_its_variables_and_what_it_wrote_stays_over_a_rese
     let uefi = Uefi { code: file_of_code, code_offset: 0, code_size: rom.len(), variables };
     let Some(machine) = machine_of(Boot::Uefi(uefi), 1, None) else { return };
     let handle = machine.handle();
-    let (thread, stop) = (std::thread::spawn(move || machine.run(|| ())), handle.clone());
+    let stop = handle.clone();
+    let thread = std::thread::Builder::new().name("machine".to_owned());
+    let thread = thread.spawn(move || machine.run(|| ())).unwrap();
     let said = wait_for_bytes(&handle, 14);
     stop.stop();
     assert!(matches!(thread.join().unwrap().unwrap(), Exit::Stopped));
