@@ -182,7 +182,7 @@ pub(crate) fn explain(case: &Case<'_>) -> Explanation {
         details.push(format!("the firmware's own last word: {line}"));
     }
     details.push(meaning(standing, case));
-    let lint = |finding: &Finding| short(&format!("the disk: {finding}")).replace('\n', "\\n");
+    let lint = |finding: &Finding| short(&format!("lint: {finding}")).replace('\n', "\\n");
     let told = || case.findings.iter().filter(|finding| finding.severity < Severity::Information);
     details.extend(told().take(MAX_FINDINGS).map(lint));
     let what = format!("{}: {}", silence(case), verdict(standing, case));

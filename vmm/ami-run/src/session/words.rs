@@ -166,7 +166,7 @@ mod tests {
         words.add(b"grub> ", then);
         assert_eq!(words.said().others, Some(then));
         words.start_over();
-        assert_eq!(words.said(), Said::default());
+        assert_eq!(words.said(), Said { earlier: true, ..Said::default() });
     }
 
     #[test]
