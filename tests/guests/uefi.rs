@@ -106,6 +106,31 @@ fn a_unified_kernel_image_starts_from_nvme() {
     ran(&Launch::start(&[&[disk.as_str()][..], &more].concat()).end());
 }
 
+/// Where the distribution has shim, which starts what lies beside it under GRUB's name.
+const SHIM: &str = "/usr/lib/shim/shimx64.efi";
+
+#[test]
+fn shim_starts_what_lies_beside_it() {
+    let Some(recipe) = guest("AMI_RUN_GUEST_UEFI") else { return };
+    if !Path::new(SHIM).exists() {
+        println!("skipped: there is no {SHIM}");
+        return;
+    }
+    let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
+    let (disk, next) = (temporary.path().join("disk.raw"), temporary.path().join("grubx64.efi"));
+    fs::copy(recipe.join("uki.img"), &disk).unwrap();
+    let inside = format!("{}@@1M", disk.display());
+    let mcopy = |from: &str, to: &str| {
+        let status = Command::new("mcopy").args(["-o", "-i", &inside, from, to]).status().unwrap();
+        assert!(status.success(), "{from} to {to}");
+    };
+    let (removable, next) = ("::EFI/BOOT/BOOTX64.EFI", next.to_str().unwrap());
+    mcopy(removable, next);
+    mcopy(SHIM, removable);
+    mcopy(next, "::EFI/BOOT/grubx64.efi");
+    ran(&Launch::start(&[disk.to_str().unwrap(), "--boot-mode", "uefi", "--memory", "512M"]).end());
+}
+
 /// The console and the result of a launch that ends by time-out at this stage: after so many seconds, or more where the
 /// computer is slow.
 fn silent(arguments: &[&str], seconds: u32, stage: &str) -> (String, serde_json::Value) {

@@ -170,7 +170,7 @@ impl Standing {
 /// Judges a guest that is silent.
 pub(crate) fn explain(case: &Case<'_>) -> Explanation {
     let standing = Standing::of(case.way, case.reached, case.said);
-    let mut details = vec![stages(case)];
+    let mut details = vec![stages(case.reached, case.start)];
     if case.reached.resets > 0 {
         let (times, at) = (case.reached.resets, seconds(case.reached.since, case.start));
         let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
@@ -227,14 +227,13 @@ fn verdict(standing: Standing, case: &Case<'_>) -> String {
 }
 
 /// The stages with their times.
-pub(crate) fn stages(case: &Case<'_>) -> String {
-    let reached = case.reached;
+pub(crate) fn stages(reached: &Reached, start: Instant) -> String {
     let told = |(stage, what): (Stage, &str)| {
-        reached.at(stage).map(|at| format!("{what} at {}", seconds(at, case.start)))
+        reached.at(stage).map(|at| format!("{what} at {}", seconds(at, start)))
     };
     let mut parts: Vec<String> = FIRMWARE_STAGES.into_iter().filter_map(told).collect();
     if let Some(at) = reached.last_read {
-        let (count, last, at) = (blocks(reached.blocks), reached.last_block, seconds(at, case.start));
+        let (count, last, at) = (blocks(reached.blocks), reached.last_block, seconds(at, start));
         parts.push(format!("{count} of it in all, the last at LBA {last} at {at}"));
     }
     parts.extend(KERNEL_STAGES.into_iter().filter_map(told));

@@ -7,7 +7,7 @@ use crate::progress::Stage;
 use crate::run::After;
 use crate::session::{Cause, Ended, Last, Stages, signal_name};
 use crate::values::Awaited;
-use crate::{answer, host, ui};
+use crate::{answer, explain, host, ui};
 use ami_run_image::{LaunchPlan, Warning};
 use ami_run_machine::{ErrorKind, Exit, MachineError};
 use serde::Serialize;
@@ -305,7 +305,11 @@ fn judge(wanted: &Wanted<'_>, ended: &Ended, waiting: bool) -> Verdict {
                 "the guest still ran".to_owned()
             };
             let mut failure = Failure::new(Code::Timeout, format!("{what} after {limit} s (--timeout)"));
-            failure.causes.extend(ended.progress.explained.as_ref().map(|it| it.what.clone()));
+            let progress = &ended.progress;
+            failure.causes.push(match &progress.explained {
+                Some(silent) => silent.what.clone(),
+                None => format!("how far it came: {}", explain::stages(&progress.reached, ui::start())),
+            });
             ("TimedOut", Err(failure))
         }
         (Some(Cause::KernelPanic), _) => {
