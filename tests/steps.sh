@@ -19,7 +19,8 @@ heartbeat=10
 # is shown before anything is installed.
 # shellcheck disable=SC2034  # used by the targets
 guest_packages=(
-    qemu-system-x86 seabios ovmf shim-unsigned systemd-boot-efi acpica-tools device-tree-compiler dmidecode busybox-static cpio kmod xz-utils zstd
+    qemu-system-x86 seabios ovmf shim-unsigned systemd-boot-efi acpica-tools device-tree-compiler dmidecode
+    busybox-static cpio kmod xz-utils zstd
     grub-pc-bin grub-common fdisk mmdebstrap gdisk e2fsprogs dosfstools mtools binutils make python3
     fio qemu-utils libnbd-bin xfsprogs gzip curl openssl python3-venv
     openssh-client openssh-server
