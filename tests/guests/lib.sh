@@ -36,7 +36,7 @@ in_testbed() {
     program=$(program)
     for attempt in first second third; do
         status=0
-        tests/testbed/run "${nested[@]}" --cpus 2 --memory 8192 --timeout 2400 -- \
+        tests/testbed/run "${nested[@]}" --cpus 2 --memory 8192 --timeout 3000 -- \
             "$program" --test-threads 1 --nocapture "$@" </dev/null || status=$?
         ((status == 125)) || return "$status"
         echo "testbed: the nested machine itself failed in the $attempt attempt" >&2
