@@ -183,7 +183,7 @@ fn on_qcow2(recipe: &Path, formats: &Path, folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn on_qcow2_and_virtio_blk_stock_debian_grows_and_keeps_a_file_over_a_reboot() {
+fn on_qcow2_and_virtio_blk_stock_debian_grows_and_reboots() {
     let (Some(recipe), Some(formats)) = (guest("AMI_RUN_GUEST_DEBIAN"), guest("AMI_RUN_GUEST_FORMATS"))
     else {
         return;
@@ -207,14 +207,11 @@ fn on_qcow2_and_virtio_blk_stock_debian_grows_and_keeps_a_file_over_a_reboot() {
     let fio = "fio --name=t --filename=/var/tmp/t --size=32m --rw=randwrite --bs=4k --verify=crc32c";
     launch.shell(&format!("{fio} --end_fsync=1 > /var/tmp/fio.txt 2>&1; echo $? >> /var/tmp/fio.txt"));
     assert_eq!(launch.shell("tail -n 1 /var/tmp/fio.txt"), "0");
-    launch.shell("echo kept > /var/tmp/mark; sync; fstrim /");
+    launch.shell("sync; fstrim /");
     launch.type_in("reboot\n");
-    let second = log_in(&mut launch);
-    has(&second, &["SeaBIOS", "Loading initial ramdisk"]);
-    assert_eq!(launch.shell("cat /var/tmp/mark"), "kept");
-    launch.type_in("poweroff\n");
-    let end = launch.end();
-    assert_eq!(end.code, Some(0), "{}", end.status);
+    // As far as its own boot loader, which reads its disk again; another test follows a reboot to its end.
+    let second = launch.wait_for("Loading initial ramdisk");
+    has(&second, &["reboot: Restarting system", "SeaBIOS"]);
 }
 
 #[test]
