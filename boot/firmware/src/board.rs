@@ -56,6 +56,16 @@ pub struct PciAddress {
     pub function: u8,
 }
 
+impl PciAddress {
+    /// As paths of boot orders have it: Open Firmware leaves out function 0.
+    pub(crate) fn unit(self) -> String {
+        match self.function {
+            0 => format!("{:x}", self.slot),
+            function => format!("{:x},{function:x}", self.slot),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct PciFunction {
     pub address: PciAddress,

@@ -2,8 +2,9 @@
 //! 0x510 to 0x51b).
 //!
 //! Modelled: selector, data port, DMA read, skip and select, the file directory. Left out: writing to items
-//! (nothing here is for the guest to change). arm64 has it in memory: [`Mapped`]. An item that is not there is empty, and empty items read as zero: so SeaBIOS takes its legacy keys for unset. Any other access reads as zero
-//! and is dropped.
+//! (nothing here is for the guest to change). arm64 has it in memory: [`Mapped`]. An item that is not there is empty,
+//! and empty items read as zero: so SeaBIOS takes its legacy keys for unset. Any other access reads as zero and is
+//! dropped.
 
 mod mapped;
 

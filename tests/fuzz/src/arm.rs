@@ -1,6 +1,7 @@
 //! The chips of Arm's board: PL011 and PL031, configuration space by memory, fw_cfg in memory. Each step of a play
 //! begins with a byte: what to do, how wide.
 
+use crate::chips::next_interrupt;
 use crate::host;
 use crate::input::{Input, width};
 use ami_run_memory::Memory;
@@ -73,21 +74,6 @@ pub fn pl031(data: &[u8]) {
     };
     while step().is_some() {}
     assert_eq!(chip.read(0x0c, now), 1, "it runs");
-}
-
-/// Where the chip's times end, and all that one alarm can be away.
-const END_OF_TIME: i64 = 253_402_300_799_000_000;
-
-/// Goes on to when the line goes up, if it will: then, and no microsecond earlier.
-fn next_interrupt(chip: &mut Pl031, now: i64) -> i64 {
-    chip.advance(now);
-    let Some(at) = chip.next_interrupt(now).filter(|at| *at < END_OF_TIME) else { return now };
-    assert!(at > now);
-    chip.advance(at - 1);
-    assert!(!chip.interrupt(), "an interrupt before its time");
-    chip.advance(at);
-    assert!(chip.interrupt(), "no interrupt at its time");
-    at
 }
 
 const RAM: u64 = 0x8000;

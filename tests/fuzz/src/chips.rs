@@ -38,7 +38,7 @@ pub fn serial(data: &[u8]) {
     assert!(output.len() <= data.len(), "more came out than went in");
 }
 
-/// The years that the chip knows end here.
+/// The years that the clocks know end here, and an alarm is not further away.
 const END_OF_TIME: i64 = 253_402_300_799_000_000;
 
 /// The clock's chip: selecting, reading and writing at times that jump about, or that go on to the next interrupt.
@@ -73,7 +73,7 @@ pub fn cmos(data: &[u8]) {
 }
 
 /// Goes on to when the line goes up, if it will: then, and no microsecond earlier.
-fn next_interrupt(chip: &mut Cmos, now: i64) -> i64 {
+pub(crate) fn next_interrupt(chip: &mut impl Chip, now: i64) -> i64 {
     chip.advance(now);
     let Some(at) = chip.next_interrupt(now).filter(|at| *at < END_OF_TIME) else { return now };
     assert!(at > now);

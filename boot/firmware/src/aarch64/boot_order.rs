@@ -2,7 +2,7 @@
 //! `pci` with the address of configuration space, in 16 digits; at the end NUL.
 
 use super::Board;
-use crate::board::{PciAddress, PciKind};
+use crate::board::PciKind;
 
 pub(crate) fn boot_order(board: &Board) -> Vec<u8> {
     let mut text = String::new();
@@ -14,26 +14,18 @@ pub(crate) fn boot_order(board: &Board) -> Vec<u8> {
             _ => continue,
         };
         let (name, behind) = device;
-        let (bridge, unit) = (board.pci.ecam.start, unit(*address));
+        let (bridge, unit) = (board.pci.ecam.start, address.unit());
         text.push_str(&format!("/pci@{bridge:016x}/{name}@{unit}/{behind}\n"));
     }
     text.push('\0');
     text.into_bytes()
 }
 
-/// Open Firmware leaves out function 0.
-fn unit(address: PciAddress) -> String {
-    match address.function {
-        0 => format!("{:x}", address.slot),
-        function => format!("{:x},{function:x}", address.slot),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::aarch64::board::sample;
-    use crate::board::PciFunction;
+    use crate::board::{PciAddress, PciFunction};
 
     #[test]
     fn disks_stand_in_order_of_preference() {

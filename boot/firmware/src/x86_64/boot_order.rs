@@ -2,7 +2,7 @@
 //! matched by SeaBIOS's src/boot.c (a glob on bus, slot and function) and edk2's QemuBootOrderLib (which wants two
 //! nodes for a virtio disk).
 
-use crate::board::{Board, PciAddress, PciKind};
+use crate::board::{Board, PciKind};
 
 /// Ends in `HALT`: SeaBIOS then starts only the disks that are listed, which is faster with many volumes. Ends in
 /// NUL: edk2 ignores the file otherwise.
@@ -10,7 +10,7 @@ pub(crate) fn boot_order(board: &Board) -> Vec<u8> {
     let mut text = String::new();
     for address in &board.boot_order {
         let function = board.pci.iter().find(|function| function.address == *address);
-        let unit = unit(*address);
+        let unit = address.unit();
         match function.map(|function| function.kind) {
             Some(PciKind::VirtioBlock) => text.push_str(&format!("/pci@i0cf8/scsi@{unit}/disk@0,0\n")),
             Some(PciKind::Nvme) => text.push_str(&format!("/pci@i0cf8/pci1d0f,8061@{unit}/namespace@1,0\n")),
@@ -21,18 +21,10 @@ pub(crate) fn boot_order(board: &Board) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Open Firmware leaves out function 0.
-fn unit(address: PciAddress) -> String {
-    match address.function {
-        0 => format!("{:x}", address.slot),
-        function => format!("{:x},{function:x}", address.slot),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::{PciFunction, sample};
+    use crate::board::{PciAddress, PciFunction, sample};
 
     #[test]
     fn disks_stand_in_order_of_preference() {
