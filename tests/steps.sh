@@ -14,6 +14,8 @@ logs=${CARGO_TARGET_DIR:-$repo/target}/steps
 titles=() results=() times=() skips=()
 passed=0 failed=0 skipped=0
 running=
+# Of the step that runs beside others: its process, its title, its log, and when it began.
+beside_pid='' beside_title='' beside_log='' beside_start=''
 heartbeat=10
 # What the guest recipes, the testbed and the tests of tables use. Each asks for its own; this is for the list that
 # is shown before anything is installed.
@@ -25,6 +27,9 @@ guest_packages=(
     fio qemu-utils libnbd-bin xfsprogs gzip curl openssl python3-venv
     openssh-client openssh-server
 )
+# And what guests and programs of the other architecture do.
+# shellcheck disable=SC2034  # used by the targets
+arm64_packages=(qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross fakeroot)
 
 say() { echo "$*" >&2; }
 
@@ -42,14 +47,15 @@ begin() {
 
 interrupted() {
     say "$target: SIG$1: ending ${titles[-1]:-}"
-    if [[ $running ]]; then
-        kill -TERM -- "-$running" 2>/dev/null || true
-        wait "$running" 2>/dev/null || true
-    fi
+    local pid
+    for pid in $running $beside_pid; do
+        kill -TERM -- "-$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
     exit "$2"
 }
 
-# use_cargo: finds cargo, or ends with one line that says what to do.
+# use_cargo: finds cargo and what it links with, or ends with one line that says what to do.
 use_cargo() {
     local wanted found
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$repo/Cargo.toml")
@@ -61,6 +67,11 @@ use_cargo() {
     found=${found#cargo } found=${found%% *}
     if [[ $(printf '%s\n' "$wanted" "${found%%-*}" | sort -V | head -n 1) != "$wanted" ]]; then
         say "error: cargo $found is too old: run \`rustup update stable\` (Rust $wanted or newer is needed)"
+        exit 2
+    fi
+    # The program is linked statically: .cargo/rustc-static.
+    if [[ $(cc -print-file-name=libc.a 2>/dev/null) != /* ]]; then
+        say "error: there is no cc or no static C library: install gcc and libc6-dev (Debian, Ubuntu), or gcc and glibc-static (Fedora), then run this again"
         exit 2
     fi
     export PATH
@@ -98,6 +109,33 @@ step() {
     wait "$running" || status=$?
     running=
     note "$title" "$status" $((SECONDS - start)) "$log"
+}
+
+# beside TITLE COMMAND...: a step that runs beside those that follow, on all cores but the first, which the testbed of
+# x86_64 keeps busy alone. Its output comes with `join_beside`. One at a time.
+beside() {
+    local cores=() others=()
+    beside_title=$1 beside_start=$EPOCHSECONDS
+    shift
+    beside_log=$logs/beside-${beside_title//[^a-zA-Z0-9]/-}.log
+    mapfile -t cores < <(python3 -c 'import os; print(*sorted(os.sched_getaffinity(0)), sep="\n")')
+    if ((${#cores[@]} > 1)); then others=(taskset -c "$(IFS=, && echo "${cores[*]:1}")"); fi
+    say
+    say "== $beside_title, beside what follows: $*"
+    setsid "${others[@]}" "$@" </dev/null >"$beside_log" 2>&1 &
+    beside_pid=$!
+}
+
+# join_beside: shows what that step says, to its end, and notes how it went.
+join_beside() {
+    local status=0 log=$beside_log
+    say
+    say "== $beside_title: waiting for its end"
+    relay "$beside_title" "$beside_pid" < <(exec tail -n +1 -f --pid="$beside_pid" "$log")
+    wait "$beside_pid" || status=$?
+    beside_pid=
+    titles+=("$beside_title")
+    note "$beside_title" "$status" $(($(stat -c %Y "$log") - beside_start)) "$log"
 }
 
 # note TITLE STATUS SECONDS LOG: adds a finished step to the table.

@@ -106,6 +106,13 @@ fn crates_use_only_what_they_may() {
 }
 
 #[test]
+fn the_compiler_chooses_by_architecture_only_where_it_may() {
+    let texts = texts();
+    let files = rust(&texts).chain(texts.iter().filter(|file| file.path.ends_with("Cargo.toml")));
+    assert_none(&files.flat_map(crates::forbidden_choice).collect::<Vec<_>>());
+}
+
+#[test]
 fn there_is_one_version_of_each_shared_crate() {
     let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
     assert_none(&crates::several_versions(&lock));

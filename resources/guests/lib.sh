@@ -5,6 +5,7 @@
 # that folder's path, alone, on standard output:
 #
 #   source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+#   which_arch ARGUMENT...     where the guest can be of either architecture
 #   begin NAME ARGUMENT...     ends the script here if the folder is there already
 #   phase "what is done" COMMAND...
 #   finish FILE...             keeps these files of the work folder
@@ -31,6 +32,26 @@ recipe_hash() {
         cd "$guests" || exit
         find lib.sh "$recipe" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
     } | sha256sum | cut -c 1-16
+}
+
+# which_arch ARGUMENT...: for a recipe whose guest can be of either architecture.
+# Sets `arch` as uname names it and `deb_arch` as Debian does, by `--arch` or
+# else by this machine.
+# shellcheck disable=SC2034  # used by the recipes
+which_arch() {
+    arch=$(uname -m)
+    if (($# == 2)) && [[ $1 == --arch ]]; then
+        arch=$2
+        shift 2
+    fi
+    case $#-$arch in
+    0-x86_64) deb_arch=amd64 ;;
+    0-aarch64) deb_arch=arm64 ;;
+    *)
+        echo "usage: build [--arch x86_64|aarch64]" >&2
+        exit 2
+        ;;
+    esac
 }
 
 print_if_made() {

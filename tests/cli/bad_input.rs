@@ -207,6 +207,17 @@ const CASES: &[Case] = &[
         &["the image is for i386, and this computer is x86_64", "hint: take the image's x86_64 build"],
     ),
     (
+        // No type mends it, so none is offered.
+        &["i.json", "--instance-type", "t3.micro"],
+        &[("i.json", r#"{"ImageId": "ami-1", "Architecture": "arm64", "RootDeviceName": "/dev/xvda"}"#)],
+        1,
+        &[
+            "the image is for arm64, and this computer is x86_64 (Unsupported)",
+            "hint: launch it on a computer that is arm64 and has KVM",
+            "no option helps",
+        ],
+    ),
+    (
         &["i.json"],
         &[("i.json", IMAGE)],
         1,

@@ -4,6 +4,7 @@ use crate::run::{Ended, Place, has_kvm, run, skip};
 use std::fs;
 use std::process::{Command, Stdio};
 
+/// Of an x86_64 computer; on arm64 there is no BIOS to look for.
 const NAMES: [&str; 10] = [
     "/dev/kvm",
     "virtualization",

@@ -30,8 +30,8 @@ pub(crate) fn has(text: &str, parts: &[&str]) {
 }
 
 /// The recipe's image with the root volume named as Amazon's own images name it, three empty volumes, and nothing said
-/// of how it starts: by BIOS, then. It lies in `folder`; its snapshot does not.
-fn with_more_volumes(recipe: &Path, folder: &Path) -> [String; 3] {
+/// of how it starts: by BIOS on x86_64, then. It lies in `folder`; its snapshot does not.
+pub(crate) fn with_more_volumes(recipe: &Path, folder: &Path) -> [String; 3] {
     let mut image: serde_json::Value =
         serde_json::from_slice(&std::fs::read(recipe.join("image.json")).unwrap()).unwrap();
     image.as_object_mut().unwrap().remove("BootMode");
@@ -124,8 +124,8 @@ fn identity(launch: &mut Launch) {
     assert!(found.starts_with("datasource_list: [ Ec2"), "{found}");
 }
 
-/// By the links that amazon-ec2-utils makes: Linux numbers NVMe controllers as they happen to come up.
-fn volumes(launch: &mut Launch) {
+/// By the links that amazon-ec2-utils makes: Linux numbers NVMe controllers as they happen to come up. The root's disk.
+pub(crate) fn named_volumes(launch: &mut Launch) -> String {
     for (name, gib) in [("sda1", 2_u64), ("sdb", 1), ("sdf", 2), ("sdg", 3)] {
         let disk = launch.shell(&format!("readlink -f /dev/{name}"));
         assert!(disk.starts_with("/dev/nvme"), "{name}: {disk}");
@@ -140,6 +140,11 @@ fn volumes(launch: &mut Launch) {
     assert_eq!(launch.shell("readlink -f /dev/sda11"), format!("{root}p1"), "the root's partition");
     let controller = launch.shell(&format!("nvme id-ctrl {root}"));
     has(&controller, &["0x1d0f", "sn        : vol0", "Amazon Elastic Block Store", "fr        : 1.0"]);
+    root
+}
+
+fn volumes(launch: &mut Launch) {
+    let root = named_volumes(launch);
     let log = format!("nvme get-log {root} --log-id=0xd0 --log-len=4096 --raw-binary");
     assert_eq!(launch.shell(&format!("{log} | od -An -tx4 -N4")), "3c23b510");
     let reads = |launch: &mut Launch| -> u64 {

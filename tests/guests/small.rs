@@ -7,20 +7,20 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Arguments for the small guest with these kernel arguments.
-fn arguments(folder: &Path, append: &str, more: &[&str]) -> Vec<String> {
+pub(crate) fn arguments(folder: &Path, append: &str, more: &[&str]) -> Vec<String> {
     let (kernel, initrd) = (path(folder, "vmlinuz"), path(folder, "initrd"));
     let line = format!("console=ttyS0 quiet {append}");
     let all = ["--kernel", &kernel, "--initrd", &initrd, "--append", &line];
     all.iter().chain(more).map(|text| (*text).to_owned()).collect()
 }
 
-fn run(append: &str, more: &[&str]) -> Option<End> {
+pub(crate) fn run(append: &str, more: &[&str]) -> Option<End> {
     let folder = guest("AMI_RUN_GUEST_SMALL")?;
     Some(Launch::start(&arguments(&folder, append, more)).end())
 }
 
 /// Runs to the end and gives the exit code and the JSON result.
-fn result(arguments: &[String]) -> (Option<i32>, serde_json::Value) {
+pub(crate) fn result(arguments: &[String]) -> (Option<i32>, serde_json::Value) {
     let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
     let log = temporary.path().join("console.log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_ami-run"));
@@ -31,7 +31,7 @@ fn result(arguments: &[String]) -> (Option<i32>, serde_json::Value) {
 }
 
 /// The value that the guest gives for a check.
-fn value<'a>(end: &'a End, name: &str) -> &'a str {
+pub(crate) fn value<'a>(end: &'a End, name: &str) -> &'a str {
     let key = format!("check {name}: ");
     let line = end.console.lines().find_map(|line| line.strip_prefix(&key));
     line.unwrap_or_else(|| panic!("no {name}:\n{}\n{}", end.console, end.status)).trim()

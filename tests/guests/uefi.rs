@@ -15,11 +15,13 @@ use tempfile::TempDir;
 
 /// Of the variable that the guest makes here.
 const MARK: &str = "/sys/firmware/efi/efivars/Mark-0f2a1c5e-6d0b-4a63-9a0f-5c1d3c0f7b11";
+/// Of the removable path, for firmware of this architecture.
+const LOADER: &str = if cfg!(target_arch = "aarch64") { "BOOTAA64.EFI" } else { "BOOTX64.EFI" };
 /// The recipe's partition.
 const ESP: &str = "15";
 
 /// The text of a boot entry's line by `efibootmgr`: `Boot0007* ours` and, with a newer one, where it is.
-fn entry(listed: &str, name: &str) -> Option<String> {
+pub(crate) fn entry(listed: &str, name: &str) -> Option<String> {
     let number = |line: &str| line.strip_prefix("Boot")?.get(..4).map(str::to_owned);
     listed.lines().find(|line| line.contains(&format!("* {name}"))).and_then(number)
 }
@@ -42,14 +44,18 @@ pub(crate) fn firmware(console: &mut Launch) {
     assert_eq!(console.shell(&format!("cat {MARK} | tail -c +5")), "kept");
 }
 
+/// What root does in the guest for a second entry for its loader.
+pub(crate) fn make_entry() -> String {
+    let disk = "/dev/$(lsblk -no PKNAME $(findmnt -no SOURCE /))";
+    format!("efibootmgr -c -d {disk} -p {ESP} -L ours -l '\\EFI\\BOOT\\{LOADER}'")
+}
+
 /// A second entry for the loader, which becomes the first in the order; its number.
 pub(crate) fn new_entry(console: &mut Launch) -> String {
     let before = console.shell("efibootmgr");
     has(&before, &["BootCurrent: ", "BootOrder: "]);
     assert_eq!(entry(&before, "ours"), None, "{before}");
-    let disk = console.shell("lsblk -no PKNAME $(findmnt -no SOURCE /)");
-    let create = format!("efibootmgr -c -d /dev/{disk} -p {ESP} -L ours -l '\\EFI\\BOOT\\BOOTX64.EFI'");
-    let after = console.shell(&create);
+    let after = console.shell(&make_entry());
     let ours = entry(&after, "ours").unwrap_or_else(|| panic!("{after}"));
     has(&after, &[&format!("BootOrder: {ours},")]);
     assert!(!before.contains(&format!("BootCurrent: {ours}")), "{before}");
@@ -71,7 +77,7 @@ pub(crate) fn uses_entry(console: &mut Launch, boot: &str, ours: &str) {
 }
 
 /// A copy of the recipe's systemd-boot disk, which starts the small guest with these kernel arguments.
-fn systemd_boot(recipe: &Path, folder: &Path, arguments: &str) -> String {
+pub(crate) fn systemd_boot(recipe: &Path, folder: &Path, arguments: &str) -> String {
     let (disk, entry) = (folder.join("disk.raw"), folder.join("small.conf"));
     fs::copy(recipe.join("systemd-boot.img"), &disk).unwrap();
     fs::write(&entry, format!("linux /vmlinuz\ninitrd /initrd\noptions console=ttyS0 quiet {arguments}\n"))

@@ -3,7 +3,9 @@
 # are below /host in it.
 # shellcheck shell=bash disable=SC2154  # run and arch/*.sh set the variables
 
+# What the testbed itself needs, then what tests of guests do.
 root_packages=bash,bsdutils,busybox-static,coreutils,dash,grep,iproute2,mount,procps,psmisc,sed,util-linux
+root_packages+=,mtools,openssh-client,qemu-efi-aarch64
 
 # find_foreign_root: sets `root_folder`.
 find_foreign_root() {

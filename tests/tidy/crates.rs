@@ -1,4 +1,4 @@
-//! Checks between crates: who may use whom, and one version of what they share.
+//! Checks between crates: who may use whom, which may differ by architecture, and one version of what they share.
 
 use crate::Text;
 
@@ -32,6 +32,10 @@ const ALL: [&str; 10] = [
 /// Dependencies that one crate alone names, so that nobody else can: guest memory has one owner, KVM one user.
 const OWNED: &[(&str, &str)] =
     &[("vm-memory", "devices/memory"), ("kvm-ioctls", "vmm/machine"), ("kvm-bindings", "vmm/machine")];
+
+/// Crates that have a folder for each architecture, between which the compiler chooses. All others are told as a value
+/// which one it is, so that either computer can test both.
+const SPLIT: [&str; 2] = ["boot/firmware/", "vmm/machine/"];
 
 /// Crates whose types stand in each other's interfaces.
 const SHARED: &[&str] = &["vm-memory", "vmm-sys-util", "kvm-bindings", "virtio-bindings"];
@@ -87,6 +91,17 @@ pub(crate) fn forbidden_names(file: &Text) -> Vec<String> {
     complaints
 }
 
+/// Finds a source file or a manifest that has the compiler choose by architecture, where that is nobody's business.
+/// Tests may: a guest that boots is of one architecture.
+pub(crate) fn forbidden_choice(file: &Text) -> Vec<String> {
+    let may = SPLIT.into_iter().chain(["tests/"]).any(|folder| file.path.starts_with(folder));
+    let lines = (1..).zip(file.text.lines()).filter(|(_, line)| !may && line.contains("target_arch"));
+    let told = |(number, _)| {
+        format!("{}:{number}: only {} may ask for target_arch: take a value", file.path, SPLIT.join(" and "))
+    };
+    lines.map(told).collect()
+}
+
 /// Checks Cargo.lock.
 pub(crate) fn several_versions(lock: &str) -> Vec<String> {
     let count = |name: &str| lock.lines().filter(|line| *line == format!("name = \"{name}\"")).count();
@@ -123,6 +138,18 @@ mod tests {
         let text = text.as_str();
         assert_eq!(forbidden_names(&file("devices/models/src/a.rs", text)).len(), 2);
         assert_eq!(forbidden_names(&file("devices/memory/src/a.rs", text)).len(), 1);
+    }
+
+    #[test]
+    fn a_choice_by_architecture_outside_of_its_folders_is_found() {
+        let found = |path: &str| forbidden_choice(&file(path, "//! x\n#[cfg(target_arch = \"x86_64\")]\n"));
+        let complaints = found("vmm/ami-run/src/doctor/mod.rs");
+        assert!(complaints[0].starts_with("vmm/ami-run/src/doctor/mod.rs:2: "), "{complaints:?}");
+        assert_eq!(found("devices/models/Cargo.toml").len(), 1);
+        for path in ["vmm/machine/src/lib.rs", "boot/firmware/Cargo.toml", "tests/guests/main.rs"] {
+            assert_eq!(found(path), Vec::<String>::new(), "{path}");
+        }
+        assert_eq!(forbidden_choice(&file("boot/image/src/lib.rs", "//! x\n")), Vec::<String>::new());
     }
 
     #[test]

@@ -38,15 +38,23 @@ pub enum FirmwareError {
     )]
     UefiNotInstalled,
     #[error(
+        "AAVMF, the UEFI firmware for arm64, is not installed: no AAVMF_CODE.fd was found. Install the package \
+         qemu-efi-aarch64 (Debian, Ubuntu), edk2-aarch64 (Fedora, RHEL, Arch) or qemu-uefi-aarch64 (openSUSE), or name \
+         the file with --firmware FILE"
+    )]
+    AavmfNotInstalled,
+    #[error("an arm64 machine has no BIOS: arm64 images start by UEFI alone; start by it: --boot-mode uefi")]
+    NoBios,
+    #[error(
         "{} is a BIOS image, and the machine is to start by uefi; name OVMF's code (OVMF_CODE_4M.fd) with --firmware \
          FILE, or start by the BIOS: --boot-mode legacy-bios", path.display()
     )]
     BiosForUefi { path: PathBuf },
     #[error(
-        "{} is not UEFI firmware for this machine: it is {found}; name another, such as OVMF_CODE_4M.fd, with \
-         --firmware FILE", path.display()
+        "{} is not UEFI firmware for this machine: it is {found}; name another, such as {example}, with --firmware \
+         FILE", path.display()
     )]
-    NotUefi { path: PathBuf, found: String },
+    NotUefi { path: PathBuf, found: String, example: &'static str },
     #[error(
         "{} is built for Secure Boot with System Management Mode, which this machine does not have: it would hang and \
          say nothing. Name a build without it, such as OVMF_CODE_4M.fd, or leave --firmware out", path.display()
@@ -54,9 +62,9 @@ pub enum FirmwareError {
     NeedsSmm { path: PathBuf },
     #[error(
         "there is no variable store for {}: no firmware description names one, and {} is not there; put a copy of the \
-         package's OVMF_VARS file there", code.display(), wanted.display()
+         package's {template} there", code.display(), wanted.display()
     )]
-    NoVariables { code: PathBuf, wanted: PathBuf },
+    NoVariables { code: PathBuf, wanted: PathBuf, template: &'static str },
     #[error(
         "{} has {size} bytes, and the variable store of {} has {needed}; take the one that was built with it",
         path.display(), code.display()
@@ -64,10 +72,10 @@ pub enum FirmwareError {
     VariablesSize { path: PathBuf, code: PathBuf, size: u64, needed: u64 },
     #[error("{} is {problem}", path.display())]
     Variables { path: PathBuf, problem: StoreError },
-    #[error("{} is not a kernel: it is {found}; name a bzImage (vmlinuz) or an ELF file (vmlinux)", path.display())]
-    NotAKernel { path: PathBuf, found: String },
-    #[error("the kernel {} is made for {architecture}; name one that is made for x86_64", path.display())]
-    KernelArchitecture { path: PathBuf, architecture: String },
+    #[error("{} is not a kernel: it is {found}; name {wanted}", path.display())]
+    NotAKernel { path: PathBuf, found: String, wanted: &'static str },
+    #[error("the kernel {} is made for {architecture}; name one that is made for {wanted}", path.display())]
+    KernelArchitecture { path: PathBuf, architecture: String, wanted: &'static str },
     #[error("the kernel {} is compressed as a whole; unpack it with {tool} and name the result", path.display())]
     KernelCompressed { path: PathBuf, tool: &'static str },
     #[error("the kernel {} is damaged or cut short: {what}; copy or build it again", path.display())]

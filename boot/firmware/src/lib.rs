@@ -15,6 +15,7 @@ pub mod board;
 mod error;
 mod file;
 pub mod find;
+mod kernel;
 #[cfg(any(test, target_arch = "x86_64"))]
 mod placement;
 mod smbios;
@@ -34,6 +35,8 @@ pub mod uefi;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+#[cfg(target_arch = "aarch64")]
+pub use aarch64::{direct, files, keys};
 pub use error::FirmwareError;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{direct, files, keys};

@@ -20,7 +20,9 @@ impl Architecture {
         }
     }
 
-    pub(crate) fn from_ec2(name: &str) -> Option<Architecture> {
+    /// The architecture of this name.
+    #[must_use]
+    pub fn from_ec2(name: &str) -> Option<Architecture> {
         match name {
             "x86_64" => Some(Architecture::X86_64),
             "arm64" => Some(Architecture::Arm64),

@@ -6,6 +6,9 @@ use crate::instance_type::InstanceType;
 use crate::refusal::{Refusal, code};
 use std::fmt;
 
+/// What overrides an image's word.
+pub(crate) const OPTION: &str = "--boot-mode";
+
 /// How the image's code is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BootMode {
@@ -73,8 +76,11 @@ pub(crate) fn resolve(
         Some(ImageBootMode::LegacyBios) => {
             let name = &instance_type.name;
             let message = format!("The {name} instance type starts by UEFI only, not by legacy-bios");
-            Err(Refusal::new(code::INVALID_VALUE, place, message)
-                .hint("an image for this type needs BootMode uefi, or none at all"))
+            Err(Refusal::new(code::INVALID_VALUE, place, message).hint(if place == OPTION {
+                "give uefi, or leave it out: no type for arm64 has a BIOS"
+            } else {
+                "register the image with BootMode uefi, or with none; --boot-mode uefi starts it here"
+            }))
         }
         // EC2's words: RhinoSecurityLabs/cloudgoat issue 247.
         Some(ImageBootMode::Uefi) => Err(Refusal::new(
@@ -129,6 +135,11 @@ mod tests {
         ));
         let bios = resolved(Some("legacy-bios"), "c7g.large").unwrap_err();
         assert_eq!(bios.code, "InvalidParameterValue");
+        assert!(bios.message.contains("c7g.large instance type starts by UEFI only"), "{bios}");
+        assert!(bios.hint.unwrap().contains("--boot-mode uefi starts it here"));
+        let graviton = InstanceType::find("t4g.micro").unwrap();
+        let chosen = resolve(Some(ImageBootMode::LegacyBios), OPTION, &graviton).unwrap_err();
+        assert!(chosen.hint.unwrap().contains("give uefi, or leave it out"));
     }
 
     #[test]

@@ -70,23 +70,30 @@ pub(crate) fn permission(image: &Image, account: &str, warnings: &mut Vec<Warnin
         .hint("its owner gives permission: aws ec2 modify-image-attribute --launch-permission"))
 }
 
-/// The architecture of the instance, where image, type and this computer agree.
+/// The architecture of the instance, where image, type and this computer agree. What the image is for is looked at
+/// first: nobody is sent to another type by an image that cannot be launched here at all.
 pub(crate) fn architecture(
     image: &Image,
     instance_type: &InstanceType,
     host: Architecture,
 ) -> Result<Architecture, Refusal> {
-    let refuse_host = |name: &str, hint: String| {
+    let refuse_image = |name: &str, hint: String| {
         let message = format!("the image is for {name}, and this computer is {host}");
         Refusal::new(code::UNSUPPORTED, "Architecture", message).hint(hint)
     };
-    let name = image.architecture.as_deref();
-    let known = name.map(|name| {
-        Architecture::from_ec2(name)
-            .ok_or_else(|| refuse_host(name, format!("take the image's {host} build")))
-    });
     let of_type = instance_type.architecture;
-    let of_image = known.transpose()?.unwrap_or(of_type);
+    let Some(name) = image.architecture.as_deref() else {
+        return if of_type == host { Ok(host) } else { Err(type_of_another(instance_type, host)) };
+    };
+    let build = format!("take the image's {host} build");
+    let Some(of_image) = Architecture::from_ec2(name) else { return Err(refuse_image(name, build)) };
+    if of_image != host {
+        let hint = format!(
+            "launch it on a computer that is {of_image} and has KVM, or {build}; no option helps: a guest runs on this \
+             computer's own CPUs, and no others are emulated"
+        );
+        return Err(refuse_image(name, hint));
+    }
     if of_image != of_type {
         // EC2's words: skypilot-org/skypilot issue 6315.
         let message = format!(
@@ -98,11 +105,17 @@ pub(crate) fn architecture(
         return Err(Refusal::new(code::INVALID_VALUE, "--instance-type", message)
             .hint(format!("{default} is an instance type for {of_image}")));
     }
-    if of_image != host {
-        let hint = format!("launch it on a computer of that architecture, or take the image's {host} build");
-        return Err(refuse_host(&of_image.to_string(), hint));
-    }
     Ok(of_image)
+}
+
+/// Of an image that does not say what it is for.
+fn type_of_another(InstanceType { name, architecture, .. }: &InstanceType, host: Architecture) -> Refusal {
+    let message = format!("{name} is an instance type for {architecture}, and this computer is {host}");
+    Refusal::new(code::UNSUPPORTED, "--instance-type", message).hint(format!(
+        "leave it out, or name one for {host}, such as {}; an image for {architecture} is launched on a computer of \
+         that architecture",
+        InstanceType::default_for(host)
+    ))
 }
 
 /// Whether the type runs such images.

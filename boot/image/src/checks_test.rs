@@ -105,14 +105,48 @@ fn other_architectures_are_refused_with_advice() {
         arm.to_string(),
         "Architecture: the image is for arm64, and this computer is x86_64 (Unsupported)"
     );
-    assert!(arm.hint.unwrap().contains("launch it on a computer of that architecture"));
-    assert!(refuse("x86_64", Architecture::Arm64).message.contains("this computer is arm64"));
+    let hint = arm.hint.unwrap();
+    for part in ["computer that is arm64 and has KVM", "the image's x86_64 build", "no option helps"] {
+        assert!(hint.contains(part), "{hint}");
+    }
+    let x86 = refuse("x86_64", Architecture::Arm64);
+    assert!(x86.message.contains("for x86_64, and this computer is arm64"), "{x86}");
+    assert!(x86.hint.unwrap().contains("the image's arm64 build"));
     for (name, host) in
         [("x86_64_mac", "x86_64"), ("arm64_mac", "x86_64"), ("i386", "x86_64"), ("vax", "x86_64")]
     {
         let refusal = refuse(name, Architecture::X86_64);
         assert!(refusal.message.contains(name), "{refusal}");
         assert_eq!(refusal.hint.unwrap(), format!("take the image's {host} build"));
+    }
+}
+
+/// Such an image is for neither, so it is the type that does not fit.
+#[test]
+fn an_image_that_does_not_say_what_it_is_for_is_for_this_computer() {
+    let of = |host, instance_type| {
+        plan(&image_with(r#""Name": "x""#), &Request { host, instance_type, ..request() })
+    };
+    for (host, own, other) in
+        [(Architecture::X86_64, "t3.micro", "t4g.micro"), (Architecture::Arm64, "t4g.micro", "t3.micro")]
+    {
+        let launch = of(host, None).unwrap();
+        assert_eq!((launch.architecture, launch.instance_type.name.as_str()), (host, own));
+        assert_eq!(of(host, Some(own)).unwrap().architecture, host);
+        let refusal = of(host, Some(other)).unwrap_err();
+        assert_eq!((refusal.code, refusal.place.as_str()), (code::UNSUPPORTED, "--instance-type"));
+        assert!(refusal.message.contains(&format!("and this computer is {host}")), "{refusal}");
+        assert!(refusal.hint.unwrap().contains(&format!("such as {own};")));
+    }
+}
+
+/// What no type can mend is told first.
+#[test]
+fn an_image_for_another_architecture_is_refused_whatever_type_is_named() {
+    for instance_type in [None, Some("t3.micro"), Some("c7g.large")] {
+        let (code, text) = refused(r#""Architecture": "arm64""#, &Request { instance_type, ..request() });
+        assert_eq!(code, code::UNSUPPORTED);
+        assert!(text.starts_with("Architecture: the image is for arm64"), "{text}");
     }
 }
 

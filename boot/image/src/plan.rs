@@ -128,7 +128,7 @@ fn boot_mode(
         Refusal::new(code::INVALID_VALUE, "BootMode", format!("`{name}` is not a boot mode: EC2 has {names}"))
     };
     let (mode, place) = match (request.boot_mode, said) {
-        (Some(chosen), _) => (Some(chosen), "--boot-mode"),
+        (Some(chosen), _) => (Some(chosen), boot_mode::OPTION),
         (None, Some(name)) => (Some(ImageBootMode::from_ec2(name).ok_or_else(|| unknown(name))?), "BootMode"),
         (None, None) => (None, "BootMode"),
     };

@@ -6,11 +6,14 @@ use crate::disk::{Disk, Fault};
 use crate::files::File;
 use crate::loader::{LoaderKind, Machine};
 use crate::pe::{HEAD, Pe};
+use flate2::bufread::GzDecoder;
+use std::io::Read as _;
 
 const BZIMAGE_MAGIC_AT: usize = 0x202;
 const FLAT_MAGIC_AT: usize = 0x38;
 /// A kernel for arm64 that unpacks itself (drivers/firmware/efi/libstub/zboot-header.S).
 const ZBOOT_MAGIC_AT: usize = 4;
+const GZIP: &[u8] = b"\x1f\x8b";
 
 /// The longest command line that Linux takes on arm64; x86's is 2048.
 const MAX_COMMAND_LINE: usize = 2048;
@@ -98,15 +101,27 @@ fn plain(name: &str) -> Option<String> {
     (!name.trim().is_empty()).then(|| name.trim().to_owned())
 }
 
-/// The machine of a Linux kernel, where its format says so.
+/// The machine of a Linux kernel, where its format says so. Some distributions for arm64 have it packed as a whole, which
+/// their GRUB unpacks.
 pub(crate) fn kernel_machine(disk: &mut Disk<'_>, file: &File) -> Result<Option<Machine>, Fault> {
-    let head = file.head(disk, HEAD)?;
+    let mut head = file.head(disk, HEAD)?;
+    if stands_at(&head, 0, GZIP) {
+        head = unpacked(&head);
+    }
     Ok(match Pe::parse(&head) {
         None if stands_at(&head, BZIMAGE_MAGIC_AT, b"HdrS") => Some(Machine::X86_64),
         None if stands_at(&head, FLAT_MAGIC_AT, b"ARM\x64") => Some(Machine::Arm64),
         None => None,
         Some(pe) => Some(machine(&pe)),
     })
+}
+
+/// As much as comes out of the beginning of a packed file, and no more than a head.
+fn unpacked(packed: &[u8]) -> Vec<u8> {
+    let mut head = Vec::new();
+    // It may break off: what came out before stands.
+    GzDecoder::new(packed).take(HEAD as u64).read_to_end(&mut head).unwrap_or_default();
+    head
 }
 
 /// What a unified kernel image carries. None: it is no such image.

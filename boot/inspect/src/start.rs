@@ -45,10 +45,11 @@ pub(crate) enum NoUefi {
         partition: u32,
         why: String,
     },
-    /// No program under the path that is tried without a boot entry; what else there is.
+    /// No program under the path that is tried without a boot entry; what else there is, if it is for the machine, or
+    /// if nothing is.
     Path {
         partition: u32,
-        others: Vec<String>,
+        others: Vec<(String, Machine)>,
     },
     /// A program for another machine.
     Machine {
@@ -90,7 +91,12 @@ pub(crate) fn uefi(contents: &Contents, architecture: Architecture) -> Result<&L
     if let Some(missed) = missed {
         return Err(NoUefi::Unread { partition: esp, why: missed.why.clone() });
     }
-    let others = contents.loaders.iter().map(|loader| loader.path.clone()).collect();
+    let others = contents.loaders.iter();
+    let mut others: Vec<_> = others.map(|loader| (loader.path.clone(), loader.machine)).collect();
+    let fits = |(_, machine): &(String, Machine)| *machine == self::machine(architecture);
+    if others.iter().any(fits) {
+        others.retain(fits);
+    }
     Err(NoUefi::Path { partition: esp, others })
 }
 

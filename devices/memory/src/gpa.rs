@@ -28,7 +28,7 @@ pub struct Range {
 
 impl Range {
     #[must_use]
-    pub fn new(start: u64, len: u64) -> Range {
+    pub const fn new(start: u64, len: u64) -> Range {
         Range { start, len }
     }
 

@@ -27,7 +27,7 @@ pub enum Stage {
     Released,
     /// After that, a driver took the boot disk into use.
     DiskTaken,
-    /// An operating system wrote to the events of ACPI's fixed hardware, which firmware does not.
+    /// An operating system took ACPI's events into use, which firmware does not.
     PowerManaged,
 }
 

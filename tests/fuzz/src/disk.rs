@@ -49,12 +49,14 @@ fn judge(disk: &[u8]) -> Contents {
         boot_mode: Some("uefi".to_owned()),
         ..Claims::default()
     };
-    for claims in [None, Some(&by_uefi)] {
-        assert!(lint(&contents, claims).iter().all(|finding| !finding.reason.is_empty()));
+    for here in [Architecture::X86_64, Architecture::Arm64] {
+        for claims in [None, Some(&by_uefi)] {
+            assert!(lint(&contents, claims, here).iter().all(|finding| !finding.reason.is_empty()));
+        }
+        assert!(!guess(&contents, here).why.is_empty());
     }
     let next = |loader| starts(&contents, loader).is_none_or(|next| contents.loaders.contains(next));
     assert!(contents.loaders.iter().all(next));
-    assert!(!guess(&contents).why.is_empty());
     contents
 }
 

@@ -17,6 +17,11 @@ pub(crate) struct Host {
 }
 
 impl Host {
+    /// Whether no doorbell hangs.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.bells.lock().is_empty()
+    }
+
     /// Answers the doorbell at this address. False: none hangs there.
     pub(crate) fn ring(&self, address: u64) -> bool {
         let bells = self.bells.lock();
@@ -34,11 +39,18 @@ impl Hypervisor for Host {
         Ok(())
     }
     fn attach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
-        self.bells.lock().push(bell.clone());
+        let mut bells = self.bells.lock();
+        // As KVM does.
+        if bells.iter().any(|other| other.address == bell.address) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        bells.push(bell.clone());
         Ok(())
     }
     fn detach_doorbell(&self, bell: &Doorbell) -> io::Result<()> {
-        self.bells.lock().retain(|other| other.address != bell.address);
+        let mut bells = self.bells.lock();
+        let place = bells.iter().position(|other| other.address == bell.address);
+        bells.remove(place.expect("a doorbell that hangs"));
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ mod host;
 mod image;
 mod input;
 mod metadata;
+mod msi;
 mod nbd;
 mod network;
 mod nvme;
@@ -36,6 +37,7 @@ pub use flash::{flash_commands, flash_log};
 pub use fw_cfg::fw_cfg;
 pub use image::{image_json, mappings};
 pub use metadata::metadata_http;
+pub use msi::msi;
 pub use nbd::nbd;
 pub use network::net_frames;
 pub use nvme::{nvme_admin, nvme_io};
@@ -48,7 +50,7 @@ pub use virtio_net::virtio_net;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
-pub const TARGETS: [(&str, Target); 35] = [
+pub const TARGETS: [(&str, Target); 36] = [
     ("cmos", cmos),
     ("control", control),
     ("disk_ext", disk_ext),
@@ -70,6 +72,7 @@ pub const TARGETS: [(&str, Target); 35] = [
     ("initrd_archive", initrd_archive),
     ("mappings", mappings),
     ("metadata_http", metadata_http),
+    ("msi", msi),
     ("nbd", nbd),
     ("net_frames", net_frames),
     ("nvme_admin", nvme_admin),

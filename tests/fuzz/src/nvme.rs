@@ -7,12 +7,14 @@ use crate::host::{self, Host};
 use crate::input::{Input, width};
 use ami_run_memory::{Gpa, Memory};
 use ami_run_models::bus::{Access, Width};
+use ami_run_models::irq::{Hypervisor, Lines};
 use ami_run_models::nvme::{Identity, Nvme};
-use ami_run_models::pci::{Function, Wiring};
+use ami_run_models::pci::{Address, Function, Wiring};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 const RAM: u64 = 0x1_0000;
+const PLACE: Address = Address { slot: 4, function: 0 };
 const BAR: u64 = 0xc000_0000;
 const SHADOWS: u64 = 0x9000;
 const EVENTS: u64 = 0xa000;
@@ -92,12 +94,13 @@ impl<'a> Play<'a> {
     /// The name is that of its threads, too.
     fn new(name: &str, data: &'a [u8]) -> Play<'a> {
         let (memory, host) = (host::ram(RAM), Arc::new(Host::default()));
-        let (hypervisor, lines) = (Arc::clone(&host) as _, host::lines());
-        lines.set_route(3, 11);
+        let hypervisor: Arc<dyn Hypervisor> = Arc::clone(&host) as _;
+        let lines = Arc::new(Lines::wired(Arc::clone(&hypervisor), [3, 4, 5, 6]));
         let gate = Arc::default();
         let wiring = Wiring { memory: memory.clone(), hypervisor, lines, gate, trace: None, stages: None };
         let identity = Identity::ebs("vol-0123456789abcdef0", "sda1");
-        let device = Nvme::new(name, 4, host::volume(), identity, wiring).expect("events for a controller");
+        let device =
+            Nvme::new(name, PLACE, host::volume(), identity, wiring).expect("events for a controller");
         let pairs = [Pair::default(); QUEUES];
         Play { input: Input::new(data), memory, host, device, pairs, patience: Duration::ZERO, done: 0 }
     }

@@ -25,7 +25,7 @@ fn board() -> (Arc<Root>, Window) {
         stages: None,
     };
     let block = Box::new(Block::new(host::volume(), "vol-0"));
-    let disk = Transport::new("pci_config", DISK.slot, block, wiring).expect("events for a disk");
+    let disk = Transport::new("pci_config", DISK, block, wiring).expect("events for a disk");
     let functions: Vec<(Address, Arc<dyn Function>)> = vec![
         (Address { slot: 0, function: 0 }, Arc::new(HostBridge::new())),
         (Address { slot: 1, function: 0 }, Arc::new(IsaBridge::new(lines))),

@@ -271,6 +271,11 @@ fn metadata_http() {
 }
 
 #[test]
+fn msi() {
+    fuzz("msi");
+}
+
+#[test]
 fn nbd() {
     fuzz("nbd");
 }

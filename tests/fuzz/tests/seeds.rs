@@ -14,6 +14,8 @@ mod file;
 mod flash;
 #[path = "seeds/metadata.rs"]
 mod metadata;
+#[path = "seeds/msi.rs"]
+mod msi;
 #[path = "seeds/nbd.rs"]
 mod nbd;
 #[path = "seeds/network.rs"]
@@ -401,6 +403,7 @@ fn the_corpus_is_what_is_written_here() {
     let write = std::env::var_os("AMI_RUN_FUZZ_WRITE_SEEDS").is_some();
     let mut all = chips();
     all.extend(arm::all());
+    all.extend(msi::all());
     all.extend(disk::all());
     all.extend(file::all());
     all.extend(flash::all());

@@ -32,7 +32,7 @@ const TABLE: [(Code, &str); 8] = [
         Code::Host,
         "this computer can't: no real KVM, permission, firmware, memory, disk full, a volume in use",
     ),
-    (Code::Guest, "the guest failed: its kernel panicked and reset nothing, or a triple fault"),
+    (Code::Guest, "the guest failed: its kernel panicked and reset nothing, or (x86_64) a triple fault"),
     (Code::Timeout, "--timeout"),
     (Code::EndedEarly, "the guest ended before what was waited for"),
     (Code::Bug, "a bug in ami-run"),

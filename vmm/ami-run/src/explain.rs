@@ -4,6 +4,7 @@
 //! Only signs are told: who reads a block is not known. EDK II alone reads some 600 blocks of a disk that it can start
 //! nothing from (seen with Debian's OVMF on a GPT of two partitions), and says on the console what it starts.
 
+use ami_run_image::Architecture;
 use ami_run_inspect::{Code, Finding, Severity};
 use ami_run_machine::{Reached, Stage};
 use std::time::{Duration, Instant};
@@ -75,6 +76,7 @@ pub(crate) enum Word {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case<'a> {
     pub(crate) way: Way,
+    pub(crate) architecture: Architecture,
     /// What people call the image.
     pub(crate) image: &'a str,
     /// When the command began.
@@ -259,16 +261,20 @@ fn seconds(at: Instant, start: Instant) -> String {
 }
 
 fn meaning(standing: Standing, case: &Case<'_>) -> String {
+    let is_arm64 = case.architecture == Architecture::Arm64;
     let text = match (standing, case.way) {
         (Standing::Nothing, _) => {
             "what --firmware names is no firmware for this machine, or the host is very slow"
         }
-        (Standing::FirmwareBegan, Way::Uefi) => {
+        (Standing::FirmwareBegan, Way::Uefi) if !is_arm64 => {
             "it is slow on this computer, or hangs before it looks at any disk, as a Secure-Boot build of OVMF does, which needs \
              System Management Mode"
         }
         (Standing::FirmwareBegan, _) => "it is slow on this computer, or hangs before it looks at any disk",
         (Standing::TablesRead, _) => "it knows no driver for the disk, or is still at its own work",
+        (Standing::DiskRead, Way::Uefi) if is_arm64 => {
+            "UEFI starts \\EFI\\BOOT\\BOOTAA64.EFI on an EFI system partition, and what its own boot entries name"
+        }
         (Standing::DiskRead, Way::Uefi) => {
             "UEFI starts \\EFI\\BOOT\\BOOTX64.EFI on an EFI system partition, and what its own boot entries name"
         }
@@ -297,6 +303,8 @@ fn meaning(standing: Standing, case: &Case<'_>) -> String {
 
 fn tries(standing: Standing, case: &Case<'_>) -> Vec<String> {
     let mut tries = Vec::new();
+    // There is no other boot mode, and no port for firmware's own words.
+    let is_arm64 = case.architecture == Architecture::Arm64;
     let has = |code: Code| case.findings.iter().any(|finding| finding.code == code);
     match (standing, case.way) {
         (Standing::Nothing | Standing::FirmwareBegan, _) => {
@@ -308,6 +316,7 @@ fn tries(standing: Standing, case: &Case<'_>) -> Vec<String> {
             let when = if sure { "" } else { ", if the image is made for UEFI" };
             tries.push(format!("--boot-mode uefi{when}"));
         }
+        (Standing::DiskRead | Standing::NothingToStart, Way::Uefi) if is_arm64 => {}
         (Standing::DiskRead | Standing::NothingToStart, Way::Uefi) => {
             tries.push("--boot-mode legacy-bios, if the image is made for BIOS".to_owned());
         }
@@ -323,7 +332,8 @@ fn tries(standing: Standing, case: &Case<'_>) -> Vec<String> {
     if case.way != Way::Kernel {
         let image = if case.image.starts_with("ami-") { "IMAGE" } else { case.image };
         tries.push(format!("`ami-run image lint {image}`, which tells all that speaks against the disk"));
-        if !case.has_firmware_log && !matches!(standing, Standing::Kernel | Standing::LoaderRead) {
+        if !case.has_firmware_log && !is_arm64 && !matches!(standing, Standing::Kernel | Standing::LoaderRead)
+        {
             let which = if case.way == Way::Uefi { " (of OVMF only a debug build does)" } else { "" };
             tries
                 .push(format!("--firmware-log FILE, which keeps what the firmware prints for itself{which}"));

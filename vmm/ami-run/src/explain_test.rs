@@ -30,7 +30,7 @@ fn finding((code, severity, reason): (Code, Severity, &str)) -> Finding {
     Finding { code, severity, place, reason: reason.to_owned(), remedy }
 }
 
-fn judged(row: &Row, resets: u32) -> (Standing, Explanation) {
+fn judged(row: &Row, architecture: Architecture, resets: u32) -> (Standing, Explanation) {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     let mut reached = Reached::nothing(at(1));
@@ -43,6 +43,7 @@ fn judged(row: &Row, resets: u32) -> (Standing, Explanation) {
     let findings: Vec<Finding> = row.finding.into_iter().map(finding).collect();
     let explained = explain(&Case {
         way: row.way,
+        architecture,
         image: "disk.raw",
         start,
         running: Some(at(1)),
@@ -234,7 +235,7 @@ fn rows() -> Vec<Row> {
 #[test]
 fn each_way_to_say_nothing_has_its_words() {
     for row in rows() {
-        let (standing, Explanation { what, details, tries }) = judged(&row, 0);
+        let (standing, Explanation { what, details, tries }) = judged(&row, Architecture::X86_64, 0);
         assert_eq!(standing, row.standing, "{what}");
         assert!(what.starts_with("nothing on the console") && what.contains(row.what), "{what}");
         let explanation = Explanation { what, details, tries };
@@ -249,10 +250,29 @@ fn each_way_to_say_nothing_has_its_words() {
     }
 }
 
+/// There is no BIOS to try, no debug port to listen at, and no System Management Mode to lack.
+#[test]
+fn nobody_with_an_arm64_guest_is_told_of_a_pc() {
+    let mut rows = rows();
+    rows.retain(|row| row.way != Way::Bios);
+    for row in &rows {
+        let (standing, explanation) = judged(row, Architecture::Arm64, 0);
+        assert_eq!(standing, row.standing);
+        let text = explanation.lines().join("\n");
+        for word in ["legacy-bios", "--firmware-log", "OVMF", "System Management", "BOOTX64"] {
+            assert!(!text.contains(word), "{word}: {text}");
+        }
+        let loader = text.contains("BOOTAA64.EFI");
+        assert_eq!(loader, standing == Standing::DiskRead, "{text}");
+        assert!(!explanation.tries.is_empty(), "{text}");
+    }
+    assert!(rows.iter().any(|row| row.standing == Standing::DiskRead));
+}
+
 #[test]
 fn a_machine_that_starts_over_and_over_is_told_of() {
     let row = &rows()[4];
-    let (_, explained) = judged(row, 12);
+    let (_, explained) = judged(row, Architecture::X86_64, 12);
     assert!(
         explained.details[1].contains("the machine was reset 12 times, and this is since 1.0 s"),
         "{explained:?}"
@@ -268,9 +288,11 @@ fn a_guest_that_spoke_before_a_reset_is_silent_since_then() {
     let what = |earlier| {
         let said = Said { earlier, ..Said::default() };
         let (running, now, reached, said) = (Some(at(1)), at(3661), &reached, &said);
-        let way = Way::Bios;
+        let (way, architecture) = (Way::Bios, Architecture::X86_64);
         let (image, findings, has_firmware_log) = ("", &[], false);
-        explain(&Case { way, image, start, running, now, reached, said, findings, has_firmware_log }).what
+        let case =
+            Case { way, architecture, image, start, running, now, reached, said, findings, has_firmware_log };
+        explain(&case).what
     };
     assert!(what(true).starts_with("nothing on the console in 61 s: "), "{}", what(true));
     assert!(what(false).starts_with("nothing on the console in 3660 s: "), "{}", what(false));
@@ -286,6 +308,7 @@ fn findings_have_an_end_and_no_line_of_their_own() {
     findings[4].reason = "é".repeat(1 << 20);
     let explained = explain(&Case {
         way: Way::Bios,
+        architecture: Architecture::X86_64,
         image: "ami-0123",
         start,
         running: None,

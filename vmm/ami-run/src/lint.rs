@@ -4,7 +4,7 @@ use crate::args::{Lint, Output};
 use crate::exit::Code;
 use crate::failure::{Ec2Error, Failure};
 use crate::inspect::{self, Seen};
-use crate::{answer, show, ui};
+use crate::{answer, host, show, ui};
 use ami_run_inspect::{Contents, Finding, Guess, Severity, guess, lint, lint_claims};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -14,6 +14,8 @@ struct Lints {
     findings: Vec<Finding>,
     /// Of a disk that no image describes.
     assumed: Option<Guess>,
+    /// It is for another computer than this one.
+    elsewhere: Option<String>,
     contents: Option<Contents>,
 }
 
@@ -62,13 +64,17 @@ fn refused(output: Output, failure: &Failure) -> Code {
 
 fn look(args: &Lint) -> Result<Lints, Failure> {
     let Seen { claims, contents } = inspect::seen(&args.looked)?;
+    let here = host::this_computer()?;
     let findings = match (&contents, &claims) {
-        (Some(contents), claims) => lint(contents, claims.as_ref()),
+        (Some(contents), claims) => lint(contents, claims.as_ref(), here),
         (None, Some(claims)) => lint_claims(claims),
         (None, None) => Vec::new(),
     };
-    let assumed = contents.as_ref().filter(|_| claims.is_none()).map(guess);
-    Ok(Lints { findings, assumed, contents })
+    let assumed = contents.as_ref().filter(|_| claims.is_none()).map(|contents| guess(contents, here));
+    let architecture = claims.and_then(|claims| claims.architecture);
+    let architecture = architecture.or(assumed.as_ref().map(|guess| guess.architecture));
+    let elsewhere = architecture.and_then(|architecture| host::elsewhere(architecture, here));
+    Ok(Lints { findings, assumed, elsewhere, contents })
 }
 
 impl Lints {
@@ -82,6 +88,9 @@ impl Lints {
         if let Some(Guess { architecture, boot_mode, why }) = &self.assumed {
             // Writing to a String cannot fail.
             writeln!(text, "taken for {architecture}, {boot_mode}: {why}").unwrap_or_default();
+        }
+        if let Some(elsewhere) = &self.elsewhere {
+            writeln!(text, "for {elsewhere}").unwrap_or_default();
         }
         for Finding { code, severity, place, reason, remedy } in &self.findings {
             // A path on the disk may hold a line feed, and must not look like a finding of ours.
@@ -97,5 +106,27 @@ impl Lints {
             (count(Severity::Error, "error", "errors"), count(Severity::Warning, "warning", "warnings"));
         write!(text, "{errors}, {warnings}").unwrap_or_default();
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host;
+    use ami_run_image::Architecture;
+
+    #[test]
+    fn a_disk_for_another_computer_is_judged_and_said_to_be_one() {
+        let text = |here| {
+            let elsewhere = host::elsewhere(Architecture::Arm64, here);
+            Lints { findings: Vec::new(), assumed: None, elsewhere, contents: None }.text()
+        };
+        assert_eq!(text(Architecture::Arm64), "0 errors, 0 warnings");
+        let judged = text(Architecture::X86_64);
+        assert!(
+            judged.starts_with("for arm64, and this computer is x86_64: it can be judged here"),
+            "{judged}"
+        );
+        assert!(judged.ends_with("0 errors, 0 warnings"), "{judged}");
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn plan(args: &Launch, bare: bool) -> Result<Plan, Failure> {
     let source = args.image.as_deref().map(|path| source::open(path, bare, wanted)).transpose()?;
     let mut named = Named::new(args, source)?;
     let mut launch = named.decide(args)?;
+    check_machine(args, &launch)?;
     let inputs = given(args, &mut launch)?;
     let uefi_data =
         args.uefi_data.as_deref().map(|given| uefi_data::read(given, launch.boot_mode)).transpose()?;
@@ -139,7 +140,7 @@ impl Named {
 
     fn disk(given: Given, disk: &inspect::Disk, bases: Bases) -> Result<Named, Failure> {
         let (name, folder) = (given.path.display().to_string(), source::folder_of(&given.path));
-        let guess = guess(&inspect::look(disk, None, Depth::Start)?);
+        let guess = guess(&inspect::look(disk, None, Depth::Start)?, host::this_computer()?);
         let image = source::assumed_image(Some(&guess));
         Ok(Named { kind: Kind::Disk, name, image, folder, disk: Some(given), guess: Some(guess), bases })
     }
@@ -147,7 +148,7 @@ impl Named {
     fn decide(&mut self, args: &Launch) -> Result<LaunchPlan, Failure> {
         let mappings = mappings::read(&args.block_device_mappings)?;
         let request = Request {
-            host: this_computer()?,
+            host: host::this_computer()?,
             instance_type: args.instance_type.as_deref(),
             cpus: args.cpus,
             memory_mib: args.memory,
@@ -157,7 +158,7 @@ impl Named {
             account_id: args.account_id.as_deref(),
             now: SystemTime::now(),
         };
-        let refuse = |refusal: Refusal| source::refuse_launch(&self.name, &refusal);
+        let refuse = |refusal: Refusal| self.refuse(&refusal);
         let mut launch = ami_run_image::plan(&self.image, &request).map_err(refuse)?;
         if self.kind == Kind::Kernel {
             launch.volumes.retain(|volume| !volume.root);
@@ -179,6 +180,18 @@ impl Named {
         Ok(launch)
     }
 
+    /// What no image says of a disk may be taken for the wrong thing, so it is said why it is.
+    fn refuse(&self, refusal: &Refusal) -> Failure {
+        let failure = source::refuse_launch(&self.name, refusal);
+        let Some(Guess { architecture, why, .. }) = &self.guess else { return failure };
+        if refusal.place != "Architecture" {
+            return failure;
+        }
+        let taken = format!("the disk is taken for {architecture}: {why}; an image.json can say otherwise");
+        let hint: Vec<_> = failure.hint.iter().cloned().chain([taken]).collect();
+        failure.hint(hint.join("\n"))
+    }
+
     /// What keeps the root volume from starting, before anybody waits for it.
     fn look_at_root(&mut self, args: &Launch, launch: &LaunchPlan) -> Result<Vec<Warning>, Failure> {
         let Some(PlannedVolume { source: Some(file), size_gib, kept, .. }) = launch.volumes.first() else {
@@ -190,7 +203,7 @@ impl Named {
         // Of a disk that no image describes, the assumed image claims what was guessed.
         let mut claims = Claims::from(&self.image);
         claims.boot_mode = args.boot_mode.map(|mode| mode.to_string()).or(claims.boot_mode);
-        let findings = lint(&contents, Some(&claims)).into_iter();
+        let findings = lint(&contents, Some(&claims), launch.architecture).into_iter();
         let errors = findings.filter(|finding| finding.severity == Severity::Error);
         let warning = |finding: Finding| Warning {
             code: finding.code.name(),
@@ -235,11 +248,17 @@ impl Named {
     }
 }
 
-fn this_computer() -> Result<Architecture, Failure> {
-    Architecture::of_this_computer().ok_or_else(|| {
-        let arch = std::env::consts::ARCH;
-        Failure::new(Code::Host, format!("this computer is {arch}: EC2 has x86_64 and arm64"))
-    })
+/// Refuses what an arm64 machine has not, and what its firmware could not begin with.
+fn check_machine(args: &Launch, launch: &LaunchPlan) -> Result<(), Failure> {
+    if launch.architecture != Architecture::Arm64 || args.kernel.is_some() {
+        return Ok(());
+    }
+    if args.firmware_log.is_some() {
+        let message = "--firmware-log: an arm64 machine has no debug port, as a PC has";
+        return Err(Failure::new(Code::CommandLine, message)
+            .hint("leave it out: what its firmware prints goes to the console, and to --console-log"));
+    }
+    host::check_uefi_memory(launch.memory_mib, "--memory")
 }
 
 fn start(args: &Launch) -> Start {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a guest's memory may be at least: SeaBIOS and a boot sector run in this.
+/// What a guest's memory may be at least: SeaBIOS and a boot sector run in this. Other firmware needs more.
 const MIN_MEMORY_MIB: u64 = 16;
 
 /// `--snapshot SNAP=FILE`

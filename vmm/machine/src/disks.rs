@@ -4,7 +4,7 @@
 use crate::{Disk, Interface};
 use ami_run_firmware::board::PciKind;
 use ami_run_models::nvme::{self, Nvme};
-use ami_run_models::pci::{Function, Wiring};
+use ami_run_models::pci::{Address, Function, Wiring};
 use ami_run_models::virtio::{Block, Transport};
 use std::io;
 use std::sync::Arc;
@@ -34,16 +34,16 @@ pub(crate) fn slots(disks: &[Disk]) -> Option<Vec<u8>> {
 /// Makes a disk.
 pub(crate) fn function(
     number: usize,
-    slot: u8,
+    place: Address,
     disk: &Disk,
     wiring: Wiring,
 ) -> io::Result<(PciKind, Arc<dyn Function>)> {
     let (name, volume) = (format!("disk{number}"), disk.volume.clone());
-    let nvme = |identity, volume, wiring| Nvme::new(&name, slot, volume, identity, wiring);
+    let nvme = |identity, volume, wiring| Nvme::new(&name, place, volume, identity, wiring);
     Ok(match &disk.interface {
         Interface::Virtio { serial } => {
             let kind = Box::new(Block::new(volume, serial).watched(wiring.stages.clone()));
-            (PciKind::VirtioBlock, Transport::new(&name, slot, kind, wiring)?)
+            (PciKind::VirtioBlock, Transport::new(&name, place, kind, wiring)?)
         }
         Interface::Nvme { volume_id, mapping } => {
             (PciKind::Nvme, nvme(nvme::Identity::ebs(volume_id, mapping), volume, wiring)?)

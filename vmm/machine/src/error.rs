@@ -1,7 +1,9 @@
 //! Why there is no machine, in words for those who wanted one.
 
+use crate::arch::MOST_FIRMWARE;
 use ami_run_firmware::FirmwareError;
 use ami_run_memory::MemoryError;
+use ami_run_models::bus::Conflict;
 
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
@@ -27,12 +29,28 @@ pub enum MachineError {
         #[source]
         cause: std::io::Error,
     },
-    #[error("a firmware image of {0} bytes: 64 KiB to 16 MiB in whole 4 KiB pages are possible")]
+    #[error(
+        "a firmware image of {0} bytes: 64 KiB to {most} MiB in whole 4 KiB pages are possible",
+        most = MOST_FIRMWARE >> 20
+    )]
     FirmwareSize(usize),
     #[error("the kernel cannot be started")]
     Kernel(#[source] FirmwareError),
+    #[error("the firmware cannot be told of the machine")]
+    Firmware(#[source] FirmwareError),
+    #[error("a BIOS cannot start on this computer: arm64 machines start by UEFI")]
+    NoBios,
+    #[error("the guest's memory needs {needed} bits of address, and this host's KVM has {most}")]
+    AddressBits { needed: u32, most: u32 },
     #[error("{0}")]
     Bug(String),
+}
+
+/// Two devices at one address of a board.
+impl From<Conflict> for MachineError {
+    fn from(conflict: Conflict) -> MachineError {
+        MachineError::Bug(conflict.to_string())
+    }
 }
 
 /// Whose fault an error is.
@@ -54,6 +72,7 @@ impl MachineError {
             | MachineError::Disks(_)
             | MachineError::MemorySize(_)
             | MachineError::Kernel(_)
+            | MachineError::NoBios
             | MachineError::FirmwareSize(_) => ErrorKind::Image,
             MachineError::Bug(_) => ErrorKind::Bug,
             _ => ErrorKind::Host,

@@ -5,8 +5,9 @@
 #![expect(unsafe_code, reason = "the run page holds unions, and port data beyond its own struct")]
 
 use kvm_bindings::{
-    KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT,
-    KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_INTERNAL_ERROR_EMULATION, kvm_run,
+    KVM_EXIT_ARM_NISV, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
+    KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
+    KVM_INTERNAL_ERROR_EMULATION, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN, kvm_run,
 };
 use kvm_ioctls::VcpuFd;
 use std::fmt;
@@ -31,13 +32,21 @@ pub struct EmulationFailure {
     pub cpu: u32,
     pub address: u64,
     pub instruction: Vec<u8>,
+    pub why: EmulationProblem,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmulationProblem {
     /// KVM's number for the kind of failure.
-    pub code: u32,
+    Internal(u32),
+    /// The instruction meant a device at this address, and the CPU does not tell what it does there: it moves more
+    /// than one register, or its base register too (Arm ARM, ESR_ELx.ISS.ISV).
+    Access(u64),
 }
 
 impl fmt::Display for EmulationFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let EmulationFailure { cpu, address, instruction, code } = self;
+        let EmulationFailure { cpu, address, instruction, why } = self;
         write!(f, "vCPU {cpu} at {address:#x}")?;
         if !instruction.is_empty() {
             f.write_str(", bytes")?;
@@ -45,7 +54,15 @@ impl fmt::Display for EmulationFailure {
                 write!(f, " {byte:02x}")?;
             }
         }
-        write!(f, " (KVM's internal error {code})")
+        match why {
+            EmulationProblem::Internal(code) => write!(f, " (KVM's internal error {code})"),
+            EmulationProblem::Access(to) => {
+                write!(
+                    f,
+                    ", an access to the device address {to:#x} by an instruction that no device can answer"
+                )
+            }
+        }
     }
 }
 
@@ -74,6 +91,13 @@ pub(crate) enum Stop<'a> {
     Interrupted,
     Halted,
     Shutdown,
+    /// The guest asked its hypervisor for it (Arm DEN 0022, SYSTEM_OFF and SYSTEM_RESET).
+    PowerOff,
+    Reset,
+    /// KVM cannot tell what an instruction does at this address.
+    Undecoded {
+        address: u64,
+    },
     /// KVM gave up, with its code and the instruction's bytes.
     Internal {
         code: u32,
@@ -99,6 +123,12 @@ pub(crate) fn run(vcpu: &mut VcpuFd, run_size: usize) -> io::Result<Stop<'_>> {
         KVM_EXIT_INTR => Stop::Interrupted,
         KVM_EXIT_HLT => Stop::Halted,
         KVM_EXIT_SHUTDOWN => Stop::Shutdown,
+        KVM_EXIT_SYSTEM_EVENT => system(page),
+        KVM_EXIT_ARM_NISV => {
+            // SAFETY: the exit reason says that this member of the union was written.
+            let access = unsafe { page.__bindgen_anon_1.arm_nisv };
+            Stop::Undecoded { address: access.fault_ipa }
+        }
         KVM_EXIT_INTERNAL_ERROR => internal(page),
         KVM_EXIT_FAIL_ENTRY => {
             // SAFETY: the exit reason says that this member of the union was written.
@@ -138,6 +168,15 @@ fn memory(page: &mut kvm_run) -> Stop<'_> {
     if write { Stop::MemoryWrite { address, data } } else { Stop::MemoryRead { address, data } }
 }
 
+fn system(page: &kvm_run) -> Stop<'_> {
+    // SAFETY: the exit reason says that this member of the union was written.
+    match unsafe { page.__bindgen_anon_1.system_event.type_ } {
+        KVM_SYSTEM_EVENT_SHUTDOWN => Stop::PowerOff,
+        KVM_SYSTEM_EVENT_RESET => Stop::Reset,
+        _ => Stop::Unknown(KVM_EXIT_SYSTEM_EVENT),
+    }
+}
+
 fn internal(page: &kvm_run) -> Stop<'_> {
     // SAFETY: the exit reason says that this member of the union was written.
     let error = unsafe { page.__bindgen_anon_1.internal };
@@ -159,7 +198,12 @@ mod tests {
 
     #[test]
     fn an_emulation_failure_is_told_with_its_bytes() {
-        let failure = EmulationFailure { cpu: 1, address: 0x1000, instruction: vec![0xd9, 0xe8], code: 1 };
+        let why = EmulationProblem::Internal(1);
+        let mut failure = EmulationFailure { cpu: 1, address: 0x1000, instruction: vec![0xd9, 0xe8], why };
         assert_eq!(failure.to_string(), "vCPU 1 at 0x1000, bytes d9 e8 (KVM's internal error 1)");
+        (failure.instruction, failure.why) = (Vec::new(), EmulationProblem::Access(0x900_0000));
+        let expected = "vCPU 1 at 0x1000, an access to the device address 0x9000000 by an instruction that no device \
+                        can answer";
+        assert_eq!(failure.to_string(), expected);
     }
 }

@@ -9,7 +9,7 @@ use crate::MachineError;
 use crate::kvm::Vm;
 use ami_run_memory::{Rom, Slot};
 use ami_run_models::bus::{Access, Device, Effect};
-use ami_run_models::flash::{self, Flash, Geometry, Reads};
+use ami_run_models::flash::{self, Flash, Geometry, Reads, Wiring};
 use ami_run_storage::flash::FlashFile;
 use parking_lot::Mutex;
 use std::sync::{Arc, Once};
@@ -28,6 +28,7 @@ pub(crate) struct VariableFlash {
     file: FlashFile,
     /// What the guest reads.
     rom: Rom,
+    wiring: Wiring,
     // Said once: a guest may go on for as long as it runs.
     not_kept: Once,
     not_switched: Once,
@@ -43,8 +44,9 @@ impl VariableFlash {
     pub(crate) fn new(gpa: u64, geometry: Geometry, variables: Variables) -> Result<Self, MachineError> {
         let Variables { file, content } = variables;
         let rom = Rom::new(gpa, &content)?;
+        let wiring = geometry.wiring();
         let state = Mutex::new(State { chip: Flash::new(geometry, false), content });
-        Ok(VariableFlash { state, file, rom, not_kept: Once::new(), not_switched: Once::new() })
+        Ok(VariableFlash { state, file, rom, wiring, not_kept: Once::new(), not_switched: Once::new() })
     }
 
     /// As the guest sees it while the chip is an array.
@@ -105,11 +107,16 @@ impl FlashDevice {
         }
     }
 
-    /// The status of a program or an erasure is not read on x86, so the bytes stay in the map meanwhile: it is a call
-    /// for each word that is written otherwise, each of which stops all vCPUs.
+    /// Where the status of a program or an erasure is not read the bytes stay in the map meanwhile: it is a call for
+    /// each word that is written otherwise, each of which stops all vCPUs.
     fn map(&self) {
         let mut mapped = self.mapped.lock();
-        let wanted = self.flash.state.lock().chip.reads() != Reads::Register;
+        let wanted = match self.flash.state.lock().chip.reads() {
+            Reads::Array => true,
+            // AAVMF waits by it.
+            Reads::Progress => self.flash.wiring == Wiring::Byte,
+            Reads::Register => false,
+        };
         if *mapped == wanted {
             return;
         }
@@ -154,6 +161,6 @@ impl Device for FlashDevice {
     }
 
     fn eight_bits(&self) -> bool {
-        true
+        self.flash.wiring == Wiring::Byte
     }
 }

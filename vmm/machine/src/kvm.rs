@@ -1,39 +1,32 @@
 //! KVM: one virtual machine, and its side of interrupts and doorbells.
 
-use crate::{MAX_CPUS, MachineError};
+use crate::{MAX_CPUS, MachineError, arch};
 use ami_run_memory::Slot;
 use ami_run_models::irq::{Bell, Doorbell, Hypervisor, Message, Vector};
 use ami_run_models::trace::{Kinds, Trace};
 use kvm_bindings::{
-    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
-    KVM_IRQCHIP_PIC_SLAVE, KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY, KvmIrqRouting, kvm_irq_routing_entry,
-    kvm_pit_config, kvm_userspace_memory_region,
+    KVM_IRQ_ROUTING_MSI, KVM_MEM_READONLY, KvmIrqRouting, kvm_irq_routing_entry, kvm_userspace_memory_region,
 };
-use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VmFd};
 use parking_lot::Mutex;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-/// KVM's own pages: identity map, then three for the TSS. Below the firmware, above every BAR.
-pub(crate) const OWN_PAGES: (u64, u64) = (0xfeff_c000, 0x4000);
-/// GSIs below are IOAPIC pins.
-const FIRST_MESSAGE_GSI: u32 = 24;
+/// GSIs below are lines.
+pub(crate) const FIRST_MESSAGE_GSI: u32 = 24;
 
 /// The one version of KVM's interface.
 const VERSION: i32 = 12;
 
-/// What every machine needs of it.
-const NEEDED: [(Cap, &str); 9] = [
+/// What every machine needs of it, whatever its architecture.
+const NEEDED: [(Cap, &str); 6] = [
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::ReadonlyMem, "KVM_CAP_READONLY_MEM"),
-    (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
-    (Cap::Pit2, "KVM_CAP_PIT2"),
     (Cap::IrqRouting, "KVM_CAP_IRQ_ROUTING"),
     (Cap::Irqfd, "KVM_CAP_IRQFD"),
     (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
-    (Cap::IoeventfdNoLength, "KVM_CAP_IOEVENTFD_NO_LENGTH"),
     (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
 ];
 
@@ -53,11 +46,12 @@ pub(crate) fn open_unchecked() -> Result<Kvm, MachineError> {
     })
 }
 
-/// What a machine needs and this KVM lacks.
+/// What a machine needs and this KVM says that it lacks.
 pub(crate) fn missing(kvm: &Kvm) -> impl Iterator<Item = &'static str> {
     let version = (kvm.get_api_version() != VERSION).then_some("version 12 of its interface");
     let lacks = |(cap, name)| (!kvm.check_extension(cap)).then_some(name);
-    version.into_iter().chain(NEEDED.into_iter().filter_map(lacks))
+    let capabilities = NEEDED.into_iter().chain(arch::NEEDED).filter_map(lacks);
+    version.into_iter().chain(capabilities)
 }
 
 /// The most vCPUs that a machine can have here.
@@ -80,9 +74,9 @@ struct Routes {
 }
 
 impl Vm {
-    /// Memory and nothing else: for the probe.
+    /// Memory and nothing else.
     pub(crate) fn bare(kvm: &Kvm, slots: &[Slot]) -> Result<VmFd, MachineError> {
-        let fd = kvm.create_vm().map_err(MachineError::call("KVM_CREATE_VM"))?;
+        let fd = arch::create_vm(kvm, slots)?;
         for (number, slot) in (0..).zip(slots) {
             set_slot(&fd, number, slot)?;
         }
@@ -90,23 +84,20 @@ impl Vm {
     }
 
     /// Memory comes first: setting it once a PIT or a vCPU is there waits for a grace period of the host's.
-    pub(crate) fn new(kvm: &Kvm, slots: &[Slot], trace: Option<Arc<Trace>>) -> Result<Vm, MachineError> {
+    pub(crate) fn new(
+        kvm: &Kvm,
+        cpus: &arch::Cpus,
+        count: u32,
+        slots: &[Slot],
+        trace: Option<Arc<Trace>>,
+    ) -> Result<(Vm, arch::Vcpus), MachineError> {
         let fd = Vm::bare(kvm, slots)?;
-        let (own, _) = OWN_PAGES;
-        fd.set_identity_map_address(own).map_err(MachineError::call("KVM_SET_IDENTITY_MAP_ADDR"))?;
-        let tss = usize::try_from(own + 0x1000).unwrap_or(usize::MAX);
-        fd.set_tss_address(tss).map_err(MachineError::call("KVM_SET_TSS_ADDR"))?;
-        fd.create_irq_chip().map_err(MachineError::call("KVM_CREATE_IRQCHIP"))?;
-        let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..kvm_pit_config::default() };
-        fd.create_pit2(pit).map_err(MachineError::call("KVM_CREATE_PIT2"))?;
-        let vm = Vm { fd, routes: Mutex::new(Routes { next: FIRST_MESSAGE_GSI, entries: pins() }), trace };
+        let vcpus = arch::equip(&fd, cpus, count)?;
+        let vm =
+            Vm { fd, routes: Mutex::new(Routes { next: FIRST_MESSAGE_GSI, entries: arch::pins() }), trace };
         vm.write_routes(&vm.routes.lock())
             .map_err(|cause| MachineError::Call { what: "KVM_SET_GSI_ROUTING", cause })?;
-        Ok(vm)
-    }
-
-    pub(crate) fn vcpu(&self, id: u32) -> Result<VcpuFd, MachineError> {
-        self.fd.create_vcpu(u64::from(id)).map_err(MachineError::call("KVM_CREATE_VCPU"))
+        Ok((vm, vcpus))
     }
 
     /// Takes a slot out of the guest's map, or puts it back: a live one cannot change its kind.
@@ -142,27 +133,12 @@ fn set_slot(fd: &VmFd, number: u32, slot: &Slot) -> Result<(), MachineError> {
     result.map_err(MachineError::call("KVM_SET_USER_MEMORY_REGION"))
 }
 
-/// Pins of PIC and IOAPIC by GSI. GSI 0, the timer, is pin 2 of the IOAPIC: the MADT and firmware say so too.
-fn pins() -> Vec<kvm_irq_routing_entry> {
-    let mut entries = Vec::new();
-    for gsi in 0..FIRST_MESSAGE_GSI {
-        if gsi < 16 && gsi != 2 {
-            let chip = if gsi < 8 { KVM_IRQCHIP_PIC_MASTER } else { KVM_IRQCHIP_PIC_SLAVE };
-            entries.push(pin(gsi, chip, gsi & 7));
-        }
-        match gsi {
-            0 => entries.push(pin(0, KVM_IRQCHIP_IOAPIC, 2)),
-            2 => (),
-            _ => entries.push(pin(gsi, KVM_IRQCHIP_IOAPIC, gsi)),
-        }
-    }
-    entries
-}
-
-fn pin(gsi: u32, irqchip: u32, pin: u32) -> kvm_irq_routing_entry {
-    let mut entry = kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_IRQCHIP, ..Default::default() };
-    entry.u.irqchip.irqchip = irqchip;
-    entry.u.irqchip.pin = pin;
+fn message_entry(gsi: u32, message: Message) -> kvm_irq_routing_entry {
+    let mut entry = kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_MSI, ..Default::default() };
+    let [a0, a1, a2, a3, a4, a5, a6, a7] = message.address.to_le_bytes();
+    entry.u.msi.address_lo = u32::from_le_bytes([a0, a1, a2, a3]);
+    entry.u.msi.address_hi = u32::from_le_bytes([a4, a5, a6, a7]);
+    entry.u.msi.data = message.data;
     entry
 }
 
@@ -179,7 +155,7 @@ impl Hypervisor for Vm {
         if let Some(trace) = &self.trace {
             trace.line(Kinds::IRQ, format_args!("line {gsi} {}", u8::from(level)));
         }
-        if let Err(cause) = self.fd.set_irq_line(gsi, level) {
+        if let Err(cause) = self.fd.set_irq_line(arch::line(gsi), level) {
             log::error!("interrupt line {gsi}: {cause}");
         }
     }
@@ -195,14 +171,10 @@ impl Hypervisor for Vm {
 
     fn set_message(&self, gsi: u32, message: Message) -> io::Result<()> {
         if let Some(trace) = &self.trace {
-            let Message { address, data } = message;
+            let Message { address, data, .. } = message;
             trace.line(Kinds::IRQ, format_args!("route {gsi} to {address:#x} {data:#x}"));
         }
-        let mut entry = kvm_irq_routing_entry { gsi, type_: KVM_IRQ_ROUTING_MSI, ..Default::default() };
-        let [a0, a1, a2, a3, a4, a5, a6, a7] = message.address.to_le_bytes();
-        entry.u.msi.address_lo = u32::from_le_bytes([a0, a1, a2, a3]);
-        entry.u.msi.address_hi = u32::from_le_bytes([a4, a5, a6, a7]);
-        entry.u.msi.data = message.data;
+        let entry = arch::message_route(message_entry(gsi, message), message);
         let mut routes = self.routes.lock();
         routes.entries.retain(|other| other.gsi != gsi);
         routes.entries.push(entry);
@@ -219,26 +191,5 @@ impl Hypervisor for Vm {
             &IoEventAddress::Mmio(bell.address),
             NoDatamatch,
         )?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_timer_is_pin_two_and_every_other_pin_its_gsi() {
-        let io: Vec<(u32, u32)> = pins()
-            .iter()
-            .filter_map(|entry| {
-                #[expect(unsafe_code, reason = "a union of plain numbers")]
-                // SAFETY: every entry of `pins` is of the irqchip kind.
-                let chip = unsafe { entry.u.irqchip };
-                (chip.irqchip == KVM_IRQCHIP_IOAPIC).then_some((entry.gsi, chip.pin))
-            })
-            .collect();
-        assert_eq!(io.len(), 23);
-        assert!(io.contains(&(0, 2)) && io.contains(&(23, 23)) && !io.contains(&(2, 2)));
-        assert_eq!(pins().len(), 23 + 15);
     }
 }

@@ -1,5 +1,8 @@
 //! The machine: KVM, guest memory, vCPU threads, and the parts list of each board.
 //!
+//! What differs between architectures stands in a folder for each, behind the same names ([`arch`]): the parts list,
+//! interrupt controllers, what a vCPU is set to, and what else is at an address.
+//!
 //! [`Machine::run`] is one launch: it builds the board, lets it run, builds it anew when the guest resets it, and
 //! ends with the reason ([`Exit`]). A reset drops the whole virtual machine and makes a new one; RAM is zeroed, as
 //! it is on EC2. Everything that the guest can do wrong is an exit or an answer, never an end of the program.
@@ -7,16 +10,17 @@
 //! Left out: live migration, memory snapshots, nested virtualization for the guest, system-management mode.
 
 mod absent;
-mod cpuid;
+#[cfg_attr(target_arch = "aarch64", path = "aarch64/mod.rs")]
+#[cfg_attr(target_arch = "x86_64", path = "x86_64/mod.rs")]
+mod arch;
+mod board;
 mod disks;
 mod error;
 mod exit;
 mod first;
 mod flash;
-mod i440fx;
 mod kvm;
 pub mod probe;
-mod registers;
 mod run;
 mod vcpu;
 
@@ -26,7 +30,7 @@ pub use ami_run_models::stages::{Reached, Stage};
 pub use ami_run_models::trace::{Kinds, Trace};
 pub use disks::MAX_VOLUMES;
 pub use error::{ErrorKind, MachineError};
-pub use exit::{EmulationFailure, Exit};
+pub use exit::{EmulationFailure, EmulationProblem, Exit};
 pub use flash::Variables;
 pub use run::{Handle, Machine};
 
@@ -92,7 +96,7 @@ pub struct Network {
     pub link: Arc<Mutex<dyn Link>>,
 }
 
-/// UEFI firmware in two flash chips: the code, which ends at 4 GiB, and below it the variables.
+/// UEFI firmware in two flash chips: the code, and the variables.
 #[derive(Debug)]
 pub struct Uefi {
     pub code: File,
@@ -105,7 +109,7 @@ pub struct Uefi {
 /// What runs first.
 #[derive(Debug)]
 pub enum Boot {
-    /// An image of SeaBIOS.
+    /// An image of SeaBIOS: on x86_64.
     Firmware(Vec<u8>),
     Uefi(Uefi),
     /// A kernel, without firmware.

@@ -1,14 +1,13 @@
 //! A machine's life: build, run, reset, end.
 
+use crate::board::Outside;
 use crate::first::First;
-use crate::i440fx::{self, Outside};
 use crate::kvm::{self, Vm};
 use crate::vcpu::{Event, Shared, Vcpu};
-use crate::{Boot, Console, Exit, MachineError, Spec, cpuid, disks, registers};
-use ami_run_memory::{Memory, Slot};
+use crate::{Boot, Console, Exit, MachineError, Spec, arch, disks};
+use ami_run_memory::Memory;
 use ami_run_models::gate::Gate;
 use ami_run_models::ports::DebugText;
-use ami_run_models::power::PowerBlock;
 use ami_run_models::stages::{Reached, Stages};
 use kvm_ioctls::Kvm;
 use parking_lot::Mutex;
@@ -30,11 +29,11 @@ const TRIPLE_FAULT_WINDOW: Duration = Duration::from_secs(60);
 /// What others may do to a machine while it runs.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    console: Arc<Console>,
-    debug_text: Arc<Mutex<DebugText>>,
-    power: Arc<Mutex<Weak<PowerBlock>>>,
+    pub(crate) console: Arc<Console>,
+    pub(crate) debug_text: Arc<Mutex<DebugText>>,
+    power: Arc<Mutex<Weak<arch::PowerButton>>>,
     restarts: Arc<AtomicBool>,
-    stages: Arc<Stages>,
+    pub(crate) stages: Arc<Stages>,
     events: Sender<Event>,
 }
 
@@ -107,7 +106,7 @@ impl Handle {
 #[derive(Debug)]
 pub struct Machine {
     kvm: Kvm,
-    supported: cpuid::Supported,
+    cpus: arch::Cpus,
     spec: Spec,
     ram: Memory,
     first: First,
@@ -128,8 +127,8 @@ impl Machine {
         if spec.memory < 2 * MIB || !spec.memory.is_multiple_of(4096) {
             return Err(MachineError::MemorySize(spec.memory));
         }
-        let supported = cpuid::Supported::ask(&kvm).map_err(MachineError::call("KVM_GET_SUPPORTED_CPUID"))?;
-        let ram = Memory::new(&i440fx::ram(spec.memory))?;
+        let cpus = arch::Cpus::ask(&kvm)?;
+        let ram = Memory::new(&arch::ram(spec.memory))?;
         let first = First::new(boot)?;
         register_signal_handler(SIGRTMIN(), on_kick)
             .map_err(|cause| MachineError::Call { what: "setting a signal handler", cause: cause.into() })?;
@@ -144,7 +143,7 @@ impl Machine {
             stages: Arc::default(),
             events: sender,
         };
-        Ok(Machine { kvm, supported, spec, ram, first, handle, events })
+        Ok(Machine { kvm, cpus, spec, ram, first, handle, events })
     }
 
     #[must_use]
@@ -241,23 +240,27 @@ impl Machine {
 
     /// A new virtual machine in the state of a computer that is switched on.
     fn start(&self) -> Result<Running, MachineError> {
-        let mut slots = ram_slots(&self.ram);
+        let mut slots = arch::ram_slots(&self.ram);
         slots.extend(self.first.slots());
-        let vm = Arc::new(Vm::new(&self.kvm, &slots, self.spec.trace.clone())?);
+        let (vm, vcpus) = Vm::new(&self.kvm, &self.cpus, self.spec.cpus, &slots, self.spec.trace.clone())?;
+        let vm = Arc::new(vm);
         let gate = Arc::new(Gate::default());
         let outside = Outside {
+            vm: &vm,
+            cpus: &vcpus.facts,
             spec: &self.spec,
             first: &self.first,
             variables_slot: u32::try_from(slots.len().saturating_sub(1)).unwrap_or(u32::MAX),
             ram: &self.ram,
-            console: &self.handle.console,
-            debug_text: &self.handle.debug_text,
-            stages: &self.handle.stages,
+            handle: &self.handle,
             gate: &gate,
         };
-        let parts = i440fx::build(&vm, &outside)?;
+        let parts = arch::build(&outside)?;
         *self.handle.power.lock() = Arc::downgrade(&parts.power);
         let entry = self.first.prepare(&self.ram, &parts.board)?;
+        if let (Some(boot_cpu), Some(entry)) = (vcpus.fds.first(), &entry) {
+            arch::set_entry(boot_cpu, entry)?;
+        }
         let run_size = vm.run_size();
         let shared = Arc::new(Shared {
             ports: parts.ports,
@@ -265,23 +268,8 @@ impl Machine {
             run_size,
             trace: self.spec.trace.clone(),
         });
-        let mut vcpus = Vec::new();
-        for id in 0..self.spec.cpus {
-            let fd = vm.vcpu(id)?;
-            let khz = fd.get_tsc_khz().ok().filter(|khz| *khz != 0);
-            let leaves = self
-                .supported
-                .for_vcpu(id, self.spec.cpus, khz)
-                .map_err(MachineError::call("KVM_SET_CPUID2"))?;
-            fd.set_cpuid2(&leaves).map_err(MachineError::call("KVM_SET_CPUID2"))?;
-            registers::set_reset_state(&fd)?;
-            if let (0, Some(entry)) = (id, &entry) {
-                registers::set_entry(&fd, entry)?;
-            }
-            vcpus.push((id, fd));
-        }
         let mut running = Running { gate, threads: Vec::new(), _power: parts.power };
-        for (id, fd) in vcpus {
+        for (id, fd) in (0..).zip(vcpus.fds) {
             // Nothing but a signal wakes a vCPU, and one may be missed: see `kick`.
             let (pass, _) = running.gate.admit(|| ());
             let vcpu = Vcpu { id, fd, shared: Arc::clone(&shared), events: self.handle.events.clone(), pass };
@@ -295,27 +283,12 @@ impl Machine {
 
 extern "C" fn on_kick(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
 
-/// RAM without the VGA hole, where firmware looks for devices.
-fn ram_slots(ram: &Memory) -> Vec<Slot> {
-    let (hole, after) = (0xa_0000, 0xc_0000);
-    ram.slots()
-        .into_iter()
-        .flat_map(|slot| {
-            if slot.gpa != 0 {
-                return vec![slot];
-            }
-            let rest = Slot { gpa: after, host: slot.host + after, len: slot.len - after, ..slot };
-            vec![Slot { len: hole, ..slot }, rest]
-        })
-        .collect()
-}
-
 /// All threads of a machine; dropping it ends them.
 #[derive(Debug)]
 struct Running {
     gate: Arc<Gate>,
     threads: Vec<JoinHandle<()>>,
-    _power: Arc<PowerBlock>,
+    _power: Arc<arch::PowerButton>,
 }
 
 impl Running {

@@ -1,7 +1,7 @@
 //! A vCPU's thread: runs the guest, carries its accesses to the buses, and the effects to whoever runs the machine.
 
-use crate::absent;
-use crate::exit::{self, EmulationFailure, Stop};
+use crate::exit::{self, EmulationFailure, EmulationProblem, Stop};
+use crate::{absent, arch};
 use ami_run_models::bus::{Bus, Effect};
 use ami_run_models::gate::{Pass, Turn};
 use ami_run_models::trace::{Kinds, Trace};
@@ -49,7 +49,7 @@ impl Vcpu {
         loop {
             match self.pass.next() {
                 Turn::End => return,
-                Turn::Resume => self.excuse_the_pause(),
+                Turn::Resume => arch::excuse_the_pause(&self.fd, self.id),
                 Turn::Go => (),
             }
             let event = match exit::run(&mut self.fd, shared.run_size) {
@@ -66,20 +66,10 @@ impl Vcpu {
         }
     }
 
-    /// Tells the guest by its kvmclock that it did not run, so that its watchdogs do not complain.
-    fn excuse_the_pause(&self) {
-        // EINVAL: this vCPU's kernel does not use kvmclock, or not yet.
-        if let Err(cause) = self.fd.kvmclock_ctrl()
-            && cause.errno() != libc::EINVAL
-        {
-            log::debug!("vCPU {}: KVM_KVMCLOCK_CTRL: {cause}", self.id);
-        }
-    }
-
     fn with_address(&self, event: Event) -> Event {
-        match (event, self.fd.get_regs()) {
-            (Event::Emulation(failure), Ok(registers)) => {
-                Event::Emulation(EmulationFailure { address: registers.rip, ..failure })
+        match (event, arch::instruction_address(&self.fd)) {
+            (Event::Emulation(failure), Some(address)) => {
+                Event::Emulation(EmulationFailure { address, ..failure })
             }
             (event, _) => event,
         }
@@ -116,8 +106,15 @@ fn answer(shared: &Shared, id: u32, stop: Stop<'_>) -> Option<Event> {
         Stop::MemoryWrite { address, data } => event_of(shared.memory.write(address, data)),
         Stop::Interrupted | Stop::Halted => None,
         Stop::Shutdown => Some(Event::TripleFault),
+        Stop::PowerOff => Some(Event::PowerOff),
+        Stop::Reset => Some(Event::Reset),
         Stop::Internal { code, instruction } => {
-            Some(Event::Emulation(EmulationFailure { cpu: id, address: 0, instruction, code }))
+            let why = EmulationProblem::Internal(code);
+            Some(Event::Emulation(EmulationFailure { cpu: id, address: 0, instruction, why }))
+        }
+        Stop::Undecoded { address } => {
+            let why = EmulationProblem::Access(address);
+            Some(Event::Emulation(EmulationFailure { cpu: id, address: 0, instruction: Vec::new(), why }))
         }
         Stop::FailedEntry { reason } => {
             Some(Event::Failed(format!("vCPU {id} cannot be entered: hardware reason {reason:#x}")))

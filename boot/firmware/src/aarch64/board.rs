@@ -24,7 +24,7 @@ pub struct Board {
     pub serial: Option<Chip>,
     /// A PL031.
     pub clock: Chip,
-    /// The generic event device's register.
+    /// The generic event device's two registers.
     pub events: Chip,
     pub fw_cfg: Range,
     pub pci: Pci,
@@ -134,7 +134,7 @@ pub(crate) mod sample {
             console: chip(0x900_0000, 0x1000, 1),
             serial: Some(chip(0x90a_0000, 0x1000, 8)),
             clock: chip(0x901_0000, 0x1000, 2),
-            events: chip(0x908_0000, 4, 9),
+            events: chip(0x908_0000, 8, 9),
             fw_cfg: Range::new(0x902_0000, 0x18),
             pci: Pci {
                 ecam: Range::new(0x3f00_0000, 0x100_0000),

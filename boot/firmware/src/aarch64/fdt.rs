@@ -69,6 +69,7 @@ pub fn device_tree(board: &Board, reader: Reader<'_>) -> Result<Vec<u8>, Firmwar
         chips(&mut fdt, board)?;
         if let Some(flash) = board.flash {
             flash_chips(&mut fdt, flash)?;
+            fw_cfg(&mut fdt, board.fw_cfg)?;
         }
         pcie(&mut fdt, &board.pci)?;
         fdt.end_node(root)?;
@@ -178,7 +179,7 @@ fn interrupts(fdt: &mut FdtWriter, board: &Board) -> Written {
     })
 }
 
-/// Consoles, clock and fw_cfg.
+/// Consoles and clock.
 fn chips(fdt: &mut FdtWriter, board: &Board) -> Written {
     node(fdt, "apb-pclk", |fdt| {
         fdt.property_string("compatible", "fixed-clock")?;
@@ -207,11 +208,15 @@ fn chips(fdt: &mut FdtWriter, board: &Board) -> Written {
         interrupt(fdt, &board.clock)?;
         fdt.property_u32("clocks", CLOCK)?;
         fdt.property_string("clock-names", "apb_pclk")
-    })?;
-    node(fdt, &at("fw-cfg", board.fw_cfg), |fdt| {
+    })
+}
+
+/// A machine without firmware has no such device either.
+fn fw_cfg(fdt: &mut FdtWriter, registers: Range) -> Written {
+    node(fdt, &at("fw-cfg", registers), |fdt| {
         fdt.property_string("compatible", "qemu,fw-cfg-mmio")?;
         fdt.property_null("dma-coherent")?;
-        reg(fdt, &[board.fw_cfg])
+        reg(fdt, &[registers])
     })
 }
 

@@ -139,7 +139,7 @@ fn a_kernel_is_told_its_command_line_initrd_and_console() {
     assert_eq!(words(&tree, "/chosen/stdout-path"), ["/serial@90a0000"]);
     assert_eq!(cells(&tree, "/chosen/linux,initrd-start"), [0, 0x4800_0000]);
     assert_eq!(cells(&tree, "/chosen/linux,initrd-end"), [0, 0x4800_1234]);
-    assert!(!tree.contains_key("/flash@0"), "no firmware, no flash");
+    assert!(!tree.contains_key("/flash@0") && !tree.contains_key("/fw-cfg@9020000"), "no firmware");
     board.serial = None;
     let reader = Reader::Kernel { command_line: "", initrd: None };
     let tree = read(&device_tree(&board, reader).unwrap());

@@ -6,6 +6,7 @@
 mod acpi;
 mod board;
 mod boot_order;
+pub mod direct;
 mod fdt;
 mod smbios;
 
@@ -17,6 +18,10 @@ pub use fdt::{Reader, device_tree};
 const KEY_CPUS: u16 = 0x05;
 const KEY_BOOT_MENU: u16 = 0x0e;
 const KEY_MAX_CPUS: u16 = 0x0f;
+
+/// The memory that AAVMF takes for granted (ArmVirtPkg/Library/QemuVirtMemInfoLib): with less it stops and says
+/// nothing.
+pub const MIN_MEMORY: u64 = 128 << 20;
 
 /// The named files that the firmware is given, sorted by name.
 #[must_use]

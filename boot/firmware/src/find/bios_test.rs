@@ -1,7 +1,6 @@
 //! Finding a BIOS, in folders made for the test.
 
 use super::*;
-use crate::find::seabios;
 use std::fs;
 use tempfile::TempDir;
 
@@ -120,13 +119,13 @@ fn a_bad_candidate_is_reported_only_if_there_is_no_good_one() {
 fn a_named_file_must_be_a_bios() {
     let system = System::new();
     let good = system.write("good", &bios(128 << 10));
-    let firmware = seabios(Some(&good)).unwrap();
+    let firmware = load(&good).unwrap();
     assert_eq!((firmware.path, firmware.bytes.len()), (good, 128 << 10));
 
     let empty = system.write("empty", b"");
     let zeroes = system.write("zeroes", &[0; 256 << 10]);
-    let fails = |path: &Path| seabios(Some(path)).unwrap_err().to_string();
-    let uefi = system.write("uefi", &crate::find::uefi::tests::code(0x37_c000));
+    let fails = |path: &Path| load(path).unwrap_err().to_string();
+    let uefi = system.write("uefi", &crate::find::ovmf::tests::code(0x37_c000));
     assert!(fails(&empty).contains("it has 0 bytes"));
     assert!(fails(&uefi).contains("is UEFI firmware, and the machine is to start by legacy-bios"));
     assert!(fails(&uefi).contains("--boot-mode uefi"));

@@ -9,8 +9,16 @@ use std::path::{Path, PathBuf};
 /// A longer description is none.
 const MAX_DESCRIPTION: u64 = 1 << 20;
 
-const ARCHITECTURE: &str = "x86_64";
-const MACHINE: &str = "pc-i440fx-";
+/// A kind of machine, in QEMU's words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Machine {
+    architecture: &'static str,
+    /// What the machines' names begin with.
+    name: &'static str,
+}
+
+pub(super) const PC: Machine = Machine { architecture: "x86_64", name: "pc-i440fx-" };
+pub(super) const VIRT: Machine = Machine { architecture: "aarch64", name: "virt" };
 
 /// The parts of a description that decide.
 #[derive(Deserialize)]
@@ -63,12 +71,12 @@ pub(super) struct Flash {
 impl Description {
     /// The image, if this is a BIOS for our kind of machine.
     pub(super) fn bios(&self, places: &Places) -> Option<PathBuf> {
-        let bios = self.is_a("bios") && self.mapping.device == "memory" && self.is_for(MACHINE);
+        let bios = self.is_a("bios") && self.mapping.device == "memory" && self.is_for(PC);
         self.mapping.filename.as_ref().filter(|_| bios).map(|image| places.system(image))
     }
 
-    /// The two images, if this is UEFI for any x86_64 machine.
-    pub(super) fn uefi(&self, places: &Places) -> Option<Flash> {
+    /// The two images, if this is UEFI for any machine of the architecture.
+    fn uefi(&self, places: &Places, machine: Machine) -> Option<Flash> {
         let Mapping { device, mode, executable, nvram_template, .. } = &self.mapping;
         // Split is what it was before there were modes.
         let split = device == "flash" && mode.as_deref().is_none_or(|mode| mode == "split");
@@ -80,24 +88,39 @@ impl Description {
         let flash = Flash {
             code: image(executable)?,
             variables: image(nvram_template)?,
-            ours: self.is_for(MACHINE),
+            ours: self.is_for(machine),
             needs_smm: has("requires-smm"),
             has_keys: has("enrolled-keys"),
         };
-        (self.is_a("uefi") && split && self.is_for("")).then_some(flash)
+        (self.is_a("uefi") && split && self.is_for(Machine { name: "", ..machine })).then_some(flash)
     }
 
     fn is_a(&self, interface: &str) -> bool {
         self.interface_types.iter().any(|kind| kind == interface)
     }
 
-    /// `machine`: what the machine's name begins with.
-    fn is_for(&self, machine: &str) -> bool {
+    fn is_for(&self, machine: Machine) -> bool {
         self.targets.iter().any(|target| {
-            target.architecture == ARCHITECTURE
-                && target.machines.iter().any(|name| name.starts_with(machine))
+            target.architecture == machine.architecture
+                && target.machines.iter().any(|name| name.starts_with(machine.name))
         })
     }
+}
+
+/// UEFI firmware for any machine of the architecture.
+pub(super) fn flashes(places: &Places, machine: Machine) -> Vec<Flash> {
+    read(places).iter().filter_map(|description| description.uefi(places, machine)).collect()
+}
+
+/// Those of this code.
+pub(super) fn flashes_of(places: &Places, machine: Machine, code: &Path) -> Vec<Flash> {
+    let same = |path: &Path| path == code || path.canonicalize().ok() == code.canonicalize().ok();
+    flashes(places, machine).into_iter().filter(|flash| same(&flash.code)).collect()
+}
+
+/// A build may be described with and without somebody's keys.
+pub(super) fn without_keys(flashes: &[Flash]) -> Option<&Flash> {
+    flashes.iter().find(|flash| !flash.has_keys).or(flashes.first())
 }
 
 /// All there are. They are read in order of their file names, whatever folder they are in; one in a better folder

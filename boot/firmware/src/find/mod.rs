@@ -2,12 +2,14 @@
 //! then by known paths. What is found is checked for plausibility only, so that a wrong file is told before the
 //! guest hangs in it.
 
+mod aavmf;
 mod bios;
 mod descriptions;
+mod ovmf;
 mod smm;
-mod uefi;
 
 use crate::FirmwareError;
+use crate::uefi::Store;
 use std::path::{Path, PathBuf};
 
 /// A firmware image and where it came from.
@@ -60,12 +62,29 @@ impl Places {
 
 /// Finds SeaBIOS: `explicit` if given, else the distribution's.
 pub fn seabios(explicit: Option<&Path>) -> Result<Firmware, FirmwareError> {
+    if cfg!(target_arch = "aarch64") {
+        return Err(FirmwareError::NoBios);
+    }
     bios::find(&Places::of_this_system(), explicit)
 }
 
-/// Finds UEFI firmware that runs on a machine without SMM: the code `explicit` if given, else the distribution's.
+/// Finds UEFI firmware for machines of this computer's architecture, which have no SMM: the code `explicit` if given,
+/// else the distribution's.
 pub fn uefi(explicit: Option<&Path>) -> Result<Uefi, FirmwareError> {
-    uefi::find(&Places::of_this_system(), explicit)
+    let places = Places::of_this_system();
+    if cfg!(target_arch = "aarch64") { aavmf::find(&places, explicit) } else { ovmf::find(&places, explicit) }
+}
+
+/// Variables that can be read.
+fn checked(variables: Firmware) -> Result<Firmware, FirmwareError> {
+    match Store::parse(&variables.bytes) {
+        Ok(_) => Ok(variables),
+        Err(problem) => Err(FirmwareError::Variables { path: variables.path, problem }),
+    }
+}
+
+fn is_qcow2(beginning: &[u8]) -> bool {
+    beginning.starts_with(b"QFI\xfb")
 }
 
 /// The first candidate that is what is sought. If none is, the first that exists says what is wrong with it; None
@@ -83,4 +102,18 @@ fn first<T, C>(
         }
     }
     problem.map_or(Ok(None), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_architecture_cannot_start_by_is_not_looked_for() {
+        let none = Path::new("/nonexistent");
+        let bios = seabios(Some(none)).unwrap_err().to_string();
+        let is_arm = bios.contains("arm64 images start by UEFI alone");
+        assert_eq!(is_arm, cfg!(target_arch = "aarch64"), "{bios}");
+        assert!(uefi(Some(none)).unwrap_err().to_string().contains("cannot read /nonexistent"));
+    }
 }

@@ -6,6 +6,7 @@
 //! outside, as here and on EC2, is the owner of the machine.
 
 pub mod aws;
+mod blank;
 mod certificates;
 mod error;
 mod fault_tolerant;
@@ -16,6 +17,8 @@ mod spec;
 mod store;
 mod volume;
 
+pub use blank::AAVMF_STORE;
+pub(crate) use blank::aavmf_store;
 pub use error::{StoreError, UefiDataError};
 pub use store::Store;
 pub(crate) use volume::volume_at;

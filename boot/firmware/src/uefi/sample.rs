@@ -1,12 +1,10 @@
 //! What the tests read: empty stores of the layouts that firmware packages have, and a small one; variables.
 
-use super::spec::{
-    AUTHENTICATED_STORE, BLOCK_VALID, Blocks, FORMATTED, HEALTHY, StoreHeader, VARIABLES_FILE_SYSTEM,
-    VOLUME_SIGNATURE, VolumeHeader, WORKING_BLOCK, WorkingBlock,
-};
+use super::blank;
+use super::spec::{BLOCK_VALID, Blocks, WORKING_BLOCK, WorkingBlock};
 use super::{Authentication, NON_VOLATILE, TIME_BASED_AUTHENTICATED, Variable};
 use zerocopy::IntoBytes;
-use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::little_endian::{U32, U64};
 
 pub(super) const GLOBAL: [u8; 16] =
     [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
@@ -34,7 +32,7 @@ pub(crate) const OVMF_4M: Layout = Layout {
 };
 pub(crate) const OVMF_2M: Layout =
     Layout { block: 0x1000, variables: 0xe000, event_log: 0x1000, work: 0x1000, spare: 0x1_0000, padding: 0 };
-pub(super) const AAVMF: Layout = Layout {
+pub(crate) const AAVMF: Layout = Layout {
     block: 0x4_0000,
     variables: 0x4_0000,
     event_log: 0,
@@ -61,29 +59,7 @@ impl Layout {
             count: U32::new(u32::try_from(length).unwrap() / self.block),
             size: U32::new(self.block),
         };
-        let mut header = VolumeHeader {
-            reset_vector: [0; 16],
-            file_system: VARIABLES_FILE_SYSTEM,
-            length: U64::new(length as u64),
-            signature: VOLUME_SIGNATURE,
-            attributes: U32::new(0x4_feff),
-            header_length: U16::new(72),
-            checksum: U16::ZERO,
-            extension: U16::ZERO,
-            reserved: 0,
-            revision: 2,
-            blocks,
-            end_of_blocks: Blocks { count: U32::ZERO, size: U32::ZERO },
-        };
-        let words = header.as_bytes().chunks(2).map(|word| u16::from_le_bytes([word[0], word[1]]));
-        header.checksum = U16::new(words.fold(0, u16::wrapping_add).wrapping_neg());
-        let store = StoreHeader {
-            kind: AUTHENTICATED_STORE,
-            size: U32::new(u32::try_from(self.variables - size_of::<VolumeHeader>()).unwrap()),
-            format: FORMATTED,
-            state: HEALTHY,
-            reserved: [0; 6],
-        };
+        let headers = blank::headers(0x4_feff, blocks, u32::try_from(self.variables).unwrap());
         let work = WorkingBlock {
             signature: WORKING_BLOCK,
             crc: U32::new(0x642c_af2c),
@@ -93,8 +69,7 @@ impl Layout {
         };
         let mut image = vec![0xff; length];
         image.extend(vec![0; self.padding]);
-        for (at, bytes) in [(0, header.as_bytes()), (72, store.as_bytes()), (self.work_at(), work.as_bytes())]
-        {
+        for (at, bytes) in [(0, &headers[..]), (self.work_at(), work.as_bytes())] {
             image[at..at + bytes.len()].copy_from_slice(bytes);
         }
         image

@@ -20,11 +20,7 @@ impl From<&Image> for Claims {
         let mappings = image.block_device_mappings.as_deref().unwrap_or_default();
         let mapped = mappings.iter().filter(|mapping| mapping.no_device.is_none());
         Claims {
-            architecture: match image.architecture.as_deref() {
-                Some("x86_64") => Some(Architecture::X86_64),
-                Some("arm64") => Some(Architecture::Arm64),
-                _ => None,
-            },
+            architecture: image.architecture.as_deref().and_then(Architecture::from_ec2),
             boot_mode: image.boot_mode.clone(),
             root_device_name: image.root_device_name.clone(),
             device_names: mapped.filter_map(|mapping| mapping.device_name.clone()).collect(),
@@ -34,6 +30,21 @@ impl From<&Image> for Claims {
 }
 
 impl Claims {
+    /// Types for arm64 have no BIOS.
+    pub(super) fn mode(&self, found: &mut Vec<Finding>) {
+        if self.architecture == Some(Architecture::Arm64) && self.boot_mode.as_deref() == Some("legacy-bios")
+        {
+            found.push(Finding {
+                code: Code::BootModeImpossible,
+                severity: Severity::Error,
+                place: Place::member("BootMode"),
+                reason: "EC2's types for arm64 start by UEFI only, and the image says legacy-bios: no type would launch it"
+                    .to_owned(),
+                remedy: "register it with `--boot-mode uefi`, or without one".to_owned(),
+            });
+        }
+    }
+
     pub(super) fn mapping(&self, found: &mut Vec<Finding>) {
         let Some(root) = &self.root_device_name else { return };
         if !self.device_names.contains(root) {

@@ -70,6 +70,8 @@ pub enum Code {
     NoActivePartition,
     /// Only UEFI could start the disk, and the image does not say so.
     BootModeAbsent,
+    /// The image is to start in a mode that no type of its architecture has.
+    BootModeImpossible,
     NoEsp,
     EspUnreadable,
     /// The loader lies on a partition that is not typed as an EFI system partition.

@@ -3,6 +3,7 @@
 use super::finding::{Code, Finding, Severity};
 use super::{Ways, loaders};
 use crate::contents::{BootCodeKind, Chain, Contents, Copy, Gpt, GptMbr, Partition, Place, Role, Table};
+use crate::loader::Machine;
 use crate::start::{self, NoBios, NoUefi};
 use ami_run_image::Architecture;
 use ami_run_image::BootMode;
@@ -227,14 +228,7 @@ fn no_uefi(problem: &NoUefi, architecture: Architecture, preferred: bool) -> Fin
         NoUefi::Path { partition, others } => (
             Code::NoRemovableLoader,
             Place::partition(*partition),
-            match others.as_slice() {
-                [] => format!("the EFI system partition has no {wanted}, and no other loader"),
-                others => format!(
-                    "the EFI system partition has no {wanted}; a new instance has no boot entry that would lead to {}, \
-                     unless the image brings one in its UefiData: EC2's firmware would find nothing to start",
-                    others.join(", ")
-                ),
-            },
+            no_removable_loader(&wanted, others, architecture),
             format!("put the loader there as {wanted}: `grub-install --removable`, `bootctl install`"),
         ),
         NoUefi::Machine { partition, path, machine } => (
@@ -245,4 +239,20 @@ fn no_uefi(problem: &NoUefi, architecture: Architecture, preferred: bool) -> Fin
         ),
     };
     Finding { code, severity: Severity::Error, place, reason, remedy }
+}
+
+fn no_removable_loader(wanted: &str, others: &[(String, Machine)], architecture: Architecture) -> String {
+    let paths: Vec<_> = others.iter().map(|(path, _)| path.as_str()).collect();
+    let paths = paths.join(", ");
+    match others {
+        [] => format!("the EFI system partition has no {wanted}, and no other loader"),
+        [(_, machine), ..] if *machine != start::machine(architecture) => format!(
+            "the EFI system partition has no {wanted}, nor another loader for {architecture}, which the image is for; what it \
+             has is for {machine}: {paths}"
+        ),
+        _ => format!(
+            "the EFI system partition has no {wanted}; a new instance has no boot entry that would lead to {paths}, \
+             unless the image brings one in its UefiData: EC2's firmware would find nothing to start"
+        ),
+    }
 }

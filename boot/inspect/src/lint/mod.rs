@@ -13,15 +13,16 @@ use crate::contents::{Contents, Depth};
 use crate::guess::guess;
 use ami_run_image::{Architecture, BootMode};
 
-/// Judges a disk. Without claims (a disk file without an image) it is judged as [`guess`] would start it.
+/// Judges a disk. Without claims (a disk file without an image) it is judged as [`guess`] would start it `here`.
 /// Errors come first.
 #[must_use]
-pub fn lint(contents: &Contents, claims: Option<&Claims>) -> Vec<Finding> {
+pub fn lint(contents: &Contents, claims: Option<&Claims>, here: Architecture) -> Vec<Finding> {
     let mut found = Vec::new();
-    let ways = Ways::new(contents, claims);
+    let ways = Ways::new(contents, claims, here);
     layout::table(contents, &mut found);
     layout::firmware(contents, &ways, &mut found);
     if let Some(claims) = claims {
+        claims.mode(&mut found);
         claims.mapping(&mut found);
     }
     if contents.depth == Depth::System {
@@ -52,6 +53,7 @@ pub fn lint(contents: &Contents, claims: Option<&Claims>) -> Vec<Finding> {
 #[must_use]
 pub fn lint_claims(claims: &Claims) -> Vec<Finding> {
     let mut found = Vec::new();
+    claims.mode(&mut found);
     claims.mapping(&mut found);
     found
 }
@@ -69,8 +71,8 @@ struct Ways {
 
 impl Ways {
     /// The table of EC2's boot modes.
-    fn new(contents: &Contents, claims: Option<&Claims>) -> Ways {
-        let guess = guess(contents);
+    fn new(contents: &Contents, claims: Option<&Claims>, here: Architecture) -> Ways {
+        let guess = guess(contents, here);
         let Some(claims) = claims else {
             let (architecture, first) = (guess.architecture, guess.boot_mode);
             return Ways { architecture, first, fallback: None, silent: false };

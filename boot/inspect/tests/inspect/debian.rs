@@ -1,6 +1,7 @@
 //! A disk that nobody here laid out for these tests: the Debian image that resources/guests/debian/build makes, where
 //! the tests' cache has it already.
 
+use crate::HERE;
 use crate::skipped;
 use ami_run_image::BootMode;
 use ami_run_inspect::{BootCodeKind, Depth, Driver, Found, guess, lint, look};
@@ -28,7 +29,7 @@ fn the_debian_image_is_found_good() {
     let contents = look(&mut file, bytes, Depth::System).unwrap();
     assert_eq!(contents.boot_code.kind, BootCodeKind::Grub { core_sector: 2048, core: true });
     assert_eq!(contents.loaders.len(), 1, "{:?}", contents.loaders);
-    assert_eq!(guess(&contents).boot_mode, BootMode::LegacyBios);
+    assert_eq!(guess(&contents, HERE).boot_mode, BootMode::LegacyBios);
     assert!(contents.system.names[0].1.starts_with("Debian GNU/Linux "), "{:?}", contents.system.names);
     assert!(contents.system.command_lines[0].text.contains("console=ttyS0,115200"));
     assert_eq!(contents.system.kernels.len(), 1, "{:?}", contents.system.kernels);
@@ -39,5 +40,5 @@ fn the_debian_image_is_found_good() {
             assert!(where_ >= needed, "{driver}: {where_:?}");
         }
     }
-    assert_eq!(lint(&contents, None), []);
+    assert_eq!(lint(&contents, None, HERE), []);
 }

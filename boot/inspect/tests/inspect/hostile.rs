@@ -1,6 +1,7 @@
 //! Disks that mean harm: loops, sizes that nobody has, ends in the middle. Each must end, with a bounded count of
 //! bytes read.
 
+use crate::HERE;
 use crate::disks::ext::{self, BLOCK, Node, file};
 use crate::disks::{ESP, SIZE, cpio, fat, fat_of, gpt, part, program};
 use ami_run_inspect::{Contents, Copy, Depth, Table, guess, initrd, lint, look};
@@ -30,8 +31,8 @@ impl<R: Seek> Seek for Counting<R> {
 fn cost(disk: &[u8]) -> (u64, Contents) {
     let mut counting = Counting { inner: Cursor::new(disk), bytes: 0 };
     let contents = look(&mut counting, disk.len() as u64, Depth::System).unwrap();
-    drop(lint(&contents, None));
-    assert!(!guess(&contents).why.is_empty());
+    drop(lint(&contents, None, HERE));
+    assert!(!guess(&contents, HERE).why.is_empty());
     (counting.bytes, contents)
 }
 

@@ -1,5 +1,6 @@
 //! Loaders on an EFI system partition: what each is, what it starts in turn, and what is found where that is missing.
 
+use crate::HERE;
 use crate::disks::ext::{self, file};
 use crate::disks::{
     BIOS_BOOT, ESP, LINUX, SIZE, XBOOTLDR, boot_list, bzimage, fat, fat_of, gpt, part, program, program_of,
@@ -35,7 +36,7 @@ fn claims(boot_mode: Option<&str>) -> Claims {
 }
 
 fn judged(contents: &Contents) -> Vec<Finding> {
-    lint(contents, Some(&claims(Some("uefi"))))
+    lint(contents, Some(&claims(Some("uefi"))), HERE)
 }
 
 fn codes(files: &[(&str, &[u8])]) -> Vec<(Code, Severity)> {
@@ -126,7 +127,7 @@ fn shim_starts_grub_beside_it() {
 
     // Nobody complains of a shim that BIOS does not come to.
     let contents = seen(&[(X64, &shim)]);
-    let by_bios = lint(&contents, Some(&claims(Some("legacy-bios"))));
+    let by_bios = lint(&contents, Some(&claims(Some("legacy-bios"))), HERE);
     assert!(by_bios.iter().all(|finding| finding.code != Code::ShimStartsNothing), "{by_bios:?}");
 }
 
@@ -279,7 +280,7 @@ fn what_a_new_instance_lacks_is_said_with_what_could_bring_it() {
     let mut disk = gpt(SIZE, vec![part(BIOS_BOOT, 2048, vec![0; 512 << 10])]);
     crate::disks::grub(&mut disk, 2048);
     for (mode, said) in [("uefi-preferred", true), ("uefi", false)] {
-        let findings = lint(&of_disk(&disk), Some(&claims(Some(mode))));
+        let findings = lint(&of_disk(&disk), Some(&claims(Some(mode))), HERE);
         assert_eq!((findings.len(), findings[0].code), (1, Code::NoEsp), "{findings:?}");
         assert_eq!(findings[0].reason.contains("does not fall back to BIOS"), said, "{findings:?}");
     }

@@ -14,7 +14,11 @@ mod other_tools;
 mod start;
 mod system;
 
+use ami_run_image::Architecture;
 use std::io::Write;
+
+/// Where disks are looked at, unless a test says otherwise: whatever computer the tests run on.
+const HERE: Architecture = Architecture::X86_64;
 
 /// Past the test harness, which swallows what a test that passes prints.
 fn skipped(what: &str, why: &str) {

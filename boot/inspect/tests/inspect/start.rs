@@ -1,5 +1,6 @@
 //! What firmware would start: disks of every shape, the findings that each must give, and no others.
 
+use crate::HERE;
 use crate::disks::{BIOS_BOOT, ESP, LINUX, SIZE, ext, fat, gpt, grub, mbr_entry, part, program};
 use ami_run_image::{Architecture, BootMode};
 use ami_run_inspect::{
@@ -24,7 +25,7 @@ fn image(architecture: Architecture, boot_mode: Option<&str>) -> Claims {
 }
 
 fn found(contents: &Contents, claims: &Claims) -> Vec<(Code, Severity)> {
-    lint(contents, Some(claims)).iter().map(|finding| (finding.code, finding.severity)).collect()
+    lint(contents, Some(claims), HERE).iter().map(|finding| (finding.code, finding.severity)).collect()
 }
 
 fn x86(boot_mode: Option<&str>) -> Claims {
@@ -72,9 +73,9 @@ fn a_hybrid_disk_starts_either_way_and_is_guessed_as_ec2_starts_it() {
     for mode in [None, Some("legacy-bios"), Some("uefi"), Some("uefi-preferred")] {
         assert_eq!(found(&contents, &x86(mode)), [], "{mode:?}");
     }
-    let guess = guess(&contents);
+    let guess = guess(&contents, HERE);
     assert_eq!((guess.architecture, guess.boot_mode), (Architecture::X86_64, BootMode::LegacyBios));
-    assert_eq!(lint(&contents, None), []);
+    assert_eq!(lint(&contents, None, HERE), []);
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn a_bios_only_disk_has_nothing_for_uefi() {
     let mut disk = gpt(SIZE, vec![part(BIOS_BOOT, 2048, vec![0; 512 << 10])]);
     grub(&mut disk, 2048);
     let contents = seen(&disk);
-    assert_eq!(guess(&contents).boot_mode, BootMode::LegacyBios);
+    assert_eq!(guess(&contents, HERE).boot_mode, BootMode::LegacyBios);
     assert_eq!(found(&contents, &x86(None)), []);
     assert_eq!(found(&contents, &x86(Some("uefi"))), [(Code::NoEsp, Severity::Error)]);
     // EC2's x86_64 Nitro types would choose UEFI.
@@ -93,43 +94,87 @@ fn a_bios_only_disk_has_nothing_for_uefi() {
 #[test]
 fn an_esp_only_disk_hangs_where_its_image_does_not_say_uefi() {
     let contents = seen(&esp_only(&[(X64, &program(0x8664))]));
-    let findings = lint(&contents, Some(&x86(None)));
+    let findings = lint(&contents, Some(&x86(None)), HERE);
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!((findings[0].code, findings[0].severity), (Code::BootModeAbsent, Severity::Error));
     assert_eq!(findings[0].place.to_string(), "BootMode");
     assert!(findings[0].reason.contains("EC2 would start it as legacy-bios and hang"), "{findings:?}");
     assert_eq!(found(&contents, &x86(Some("uefi"))), []);
-    let legacy = lint(&contents, Some(&x86(Some("legacy-bios"))));
+    let legacy = lint(&contents, Some(&x86(Some("legacy-bios"))), HERE);
     assert_eq!((legacy.len(), legacy[0].code, legacy[0].severity), (1, Code::NoBootCode, Severity::Error));
     assert!(legacy[0].remedy.contains("`--boot-mode uefi`"), "{legacy:?}");
     // Types without UEFI fall back to BIOS.
     assert_eq!(found(&contents, &x86(Some("uefi-preferred"))), [(Code::NoBootCode, Severity::Warning)]);
-    let guess = guess(&contents);
+    let guess = guess(&contents, HERE);
     assert_eq!((guess.architecture, guess.boot_mode), (Architecture::X86_64, BootMode::Uefi));
     assert!(guess.why.contains("BOOTX64.EFI"));
-    assert_eq!(lint(&contents, None), []);
+    assert_eq!(lint(&contents, None, HERE), []);
+}
+
+/// An image says nothing, or what its disk can do is more than one thing: then it counts where it is looked at.
+#[test]
+fn what_fits_both_architectures_or_neither_is_for_this_computer() {
+    use Architecture::{Arm64, X86_64};
+    let guessed = |disk: &[u8], here| {
+        let guess = guess(&seen(disk), here);
+        (guess.architecture, guess.boot_mode, guess.why)
+    };
+    let both = esp_only(&[(X64, &program(0x8664)), (AA64, &program(0xaa64))]);
+    let (architecture, mode, why) = guessed(&both, Arm64);
+    assert_eq!((architecture, mode), (Arm64, BootMode::Uefi));
+    assert!(why.contains("this computer is arm64"), "{why}");
+    assert_eq!(guessed(&both, X86_64).0, X86_64);
+    assert_eq!(lint(&seen(&both), None, Arm64), []);
+    let empty = vec![0; 1 << 20];
+    assert_eq!(guessed(&empty, X86_64).1, BootMode::LegacyBios);
+    let (architecture, mode, why) = guessed(&empty, Arm64);
+    assert_eq!((architecture, mode), (Arm64, BootMode::Uefi));
+    assert!(why.contains("nothing on it tells"), "{why}");
+    // What fits one is that one's, wherever it is looked at.
+    for (path, machine, architecture) in [(X64, 0x8664, X86_64), (AA64, 0xaa64, Arm64)] {
+        let one = esp_only(&[(path, &program(machine))]);
+        assert_eq!([X86_64, Arm64].map(|here| guessed(&one, here).0), [architecture; 2]);
+    }
+}
+
+/// EC2 would not launch it, whatever is on the disk.
+#[test]
+fn legacy_bios_is_nothing_for_arm64() {
+    let contents = seen(&esp_only(&[(AA64, &program(0xaa64))]));
+    let arm = |mode| image(Architecture::Arm64, Some(mode));
+    assert_eq!(found(&contents, &arm("legacy-bios")), [(Code::BootModeImpossible, Severity::Error)]);
+    assert_eq!(ami_run_inspect::lint_claims(&arm("legacy-bios"))[0].code, Code::BootModeImpossible);
+    assert_eq!(found(&contents, &arm("uefi-preferred")), []);
 }
 
 #[test]
 fn the_other_architecture_s_loader_is_no_loader() {
     let contents = seen(&esp_only(&[(AA64, &program(0xaa64))]));
-    let guess = guess(&contents);
+    let guess = guess(&contents, HERE);
     assert_eq!((guess.architecture, guess.boot_mode), (Architecture::Arm64, BootMode::Uefi));
     assert_eq!(found(&contents, &image(Architecture::Arm64, Some("uefi"))), []);
     // Nobody is sent to UEFI by a loader that it would not start.
     for mode in [None, Some("legacy-bios")] {
-        let findings = lint(&contents, Some(&x86(mode)));
+        let findings = lint(&contents, Some(&x86(mode)), HERE);
         assert_eq!(findings[0].code, Code::NoBootCode, "{findings:?}");
         assert!(!findings[0].remedy.contains("uefi"), "{findings:?}");
     }
-    let findings = lint(&contents, Some(&x86(Some("uefi"))));
+    let findings = lint(&contents, Some(&x86(Some("uefi"))), HERE);
     assert_eq!(findings[0].code, Code::NoRemovableLoader, "{findings:?}");
-    assert!(findings[0].reason.contains("/EFI/BOOT/BOOTAA64.EFI"), "{findings:?}");
+    let other = "nor another loader for x86_64, which the image is for; what it has is for arm64: /EFI/BOOT/BOOTAA64.EFI";
+    assert!(findings[0].reason.ends_with(other), "{findings:?}");
+    // A loader for the right machine elsewhere is what would be started by an entry.
+    let both = seen(&esp_only(&[(AA64, &program(0xaa64)), ("EFI/debian/grubx64.efi", &program(0x8664))]));
+    let findings = lint(&both, Some(&x86(Some("uefi"))), HERE);
+    assert!(
+        findings[0].reason.contains("entry that would lead to /EFI/debian/grubx64.efi, "),
+        "{findings:?}"
+    );
 
     // Under the right name, and for the wrong machine.
     for (machine, word) in [(0xaa64, "arm64"), (0x014c, "32-bit x86"), (0x5064, "0x5064")] {
         let contents = seen(&esp_only(&[(X64, &program(machine))]));
-        let findings = lint(&contents, Some(&x86(Some("uefi"))));
+        let findings = lint(&contents, Some(&x86(Some("uefi"))), HERE);
         assert_eq!(findings[0].code, Code::LoaderMachine, "{findings:?}");
         assert_eq!(findings[0].place.to_string(), "partition 1: /EFI/BOOT/BOOTX64.EFI");
         assert!(findings[0].reason.contains(word), "{findings:?}");
@@ -169,7 +214,7 @@ fn boot_code_that_leads_nowhere_is_found() {
     assert_eq!(found(&seen(&disk), &x86(None)), [(Code::NoActivePartition, Severity::Error)]);
     disk[446] = 0x80;
     assert_eq!(found(&seen(&disk), &x86(None)), []);
-    assert_eq!(guess(&seen(&disk)).boot_mode, BootMode::LegacyBios);
+    assert_eq!(guess(&seen(&disk), HERE).boot_mode, BootMode::LegacyBios);
 
     let mut disk = hybrid();
     disk[510] = 0;
@@ -183,7 +228,7 @@ fn a_volume_that_ends_before_its_partitions_is_found() {
     let disk = hybrid();
     // Cut in the root partition: the backup of the table is gone, too.
     let cut = &disk[..6000 * 512];
-    let findings = lint(&seen(cut), Some(&x86(None)));
+    let findings = lint(&seen(cut), Some(&x86(None)), HERE);
     let codes: Vec<Code> = findings.iter().map(|finding| finding.code).collect();
     assert_eq!(codes, [Code::VolumeTooSmall, Code::GptBackupBroken]);
     assert_eq!(findings[0].place.to_string(), "partition 3");
@@ -206,14 +251,14 @@ fn a_disk_without_a_table_is_one_file_system_or_nothing() {
     let empty = seen(&vec![0; SIZE]);
     assert_eq!(empty.table, Table::None);
     assert_eq!(found(&empty, &x86(None)), [(Code::NoPartitionTable, Severity::Error)]);
-    assert!(guess(&empty).why.contains("nothing on it tells"));
+    assert!(guess(&empty, HERE).why.contains("nothing on it tells"));
     assert_eq!(found(&seen(&[]), &x86(None)), [(Code::NoPartitionTable, Severity::Error)]);
     assert_eq!(found(&seen(b"{\"Images\": []}"), &x86(None)), [(Code::NoPartitionTable, Severity::Error)]);
 
     // A FAT over the whole disk: its boot sector is no MBR, and UEFI starts it.
     let contents = seen(&fat(1 << 20, &[(X64, &program(0x8664))]));
     assert_eq!((contents.partitions.len(), contents.partitions[0].number), (1, 0));
-    assert_eq!(guess(&contents).boot_mode, BootMode::Uefi);
+    assert_eq!(guess(&contents, HERE).boot_mode, BootMode::Uefi);
     assert_eq!(found(&contents, &x86(Some("uefi"))), [(Code::NoPartitionTable, Severity::Information)]);
 
     // A paravirtual image's root, which nothing starts on Nitro types.
@@ -255,7 +300,7 @@ fn either_copy_of_a_gpt_serves_and_neither_ends_it() {
     let mut both = primary_broken;
     both[last + 40] ^= 1;
     assert_eq!(found(&seen(&both), &x86(None)), [(Code::GptBroken, Severity::Error)]);
-    let findings = lint(&seen(&both), Some(&x86(None)));
+    let findings = lint(&seen(&both), Some(&x86(None)), HERE);
     assert!(findings[0].reason.matches("checksum").count() == 2, "{findings:?}");
 
     // A volume made larger: the backup is where the snapshot ended.
@@ -335,7 +380,7 @@ fn an_esp_in_an_mbr_serves_too() {
     mbr_entry(&mut disk, 0, 0, (0, 0xef, 2048, 2048));
     disk[2048 * 512..3072 * 512].copy_from_slice(&fat(512 << 10, &[(AA64, &program(0xaa64))]));
     assert_eq!(found(&seen(&disk), &image(Architecture::Arm64, None)), []);
-    assert_eq!(guess(&seen(&disk)).architecture, Architecture::Arm64);
+    assert_eq!(guess(&seen(&disk), HERE).architecture, Architecture::Arm64);
 }
 
 #[test]
@@ -343,7 +388,7 @@ fn the_root_must_be_mapped() {
     let contents = seen(&hybrid());
     let mut claims = x86(None);
     claims.root_device_name = Some("/dev/sda1".to_owned());
-    let findings = lint(&contents, Some(&claims));
+    let findings = lint(&contents, Some(&claims), HERE);
     assert_eq!(findings[0].code, Code::RootDeviceNotMapped);
     assert!(findings[0].reason.contains("/dev/sda1") && findings[0].reason.contains("/dev/xvda"));
     let json = serde_json::to_value(&findings[0]).unwrap();

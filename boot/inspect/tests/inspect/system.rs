@@ -1,5 +1,6 @@
 //! Operating systems on disks: settings, consoles, kernels and where their drivers are.
 
+use crate::HERE;
 use crate::disks::ext::{self, Node, file};
 use crate::disks::{
     ESP, LINUX, SIZE, arm64_image, bzimage, cpio, fat, gpt, grub, gzip, mbr_entry, part, program, unified,
@@ -68,7 +69,7 @@ fn system(nodes: &[(&str, Node)]) -> Contents {
 
 fn judged(contents: &Contents, ena_support: Option<bool>) -> Vec<Finding> {
     let claims = Claims { architecture: Some(Architecture::X86_64), ena_support, ..Claims::default() };
-    lint(contents, Some(&claims))
+    lint(contents, Some(&claims), HERE)
 }
 
 fn codes(contents: &Contents) -> Vec<Code> {
@@ -91,7 +92,7 @@ fn a_whole_system_is_read_and_found_good() {
     assert_eq!(drivers, [Found::Initrd, Found::Root, Found::Initrd, Found::Initrd, Found::Root]);
     assert_eq!(contents.unread, []);
     assert_eq!(judged(&contents, Some(true)), []);
-    assert_eq!(lint(&contents, None), []);
+    assert_eq!(lint(&contents, None, HERE), []);
 }
 
 #[test]
@@ -193,12 +194,30 @@ fn a_command_line_without_a_serial_console_is_found() {
             ("/loader/entries/a.conf", file(&format!("linux /boot/Image-6.6.1\noptions {text}\n"))),
         ];
         let claims = Claims { architecture: Some(Architecture::Arm64), ..Claims::default() };
-        let findings = lint(&system(&nodes), Some(&claims));
+        let findings = lint(&system(&nodes), Some(&claims), HERE);
         findings.iter().any(|finding| finding.code == Code::NoSerialConsole)
     };
     assert!(!arm("root=/dev/nvme0n1p1"));
     assert!(!arm("console=tty0 console=ttyS0"));
     assert!(arm("console=tty0"));
+}
+
+/// As Ubuntu has it.
+#[test]
+fn the_machine_of_a_kernel_for_arm64_is_seen_through_its_packing() {
+    let machine = |kernel: Vec<u8>| {
+        let contents = system(&[("/boot/vmlinuz-6.8.0-1-aws", Node::File(kernel))]);
+        contents.system.kernels["6.8.0-1-aws"].machine
+    };
+    assert_eq!(machine(gzip(&arm64_image())), Some(Machine::Arm64));
+    // A whole kernel does not fit into what is read of it.
+    let mut long = arm64_image();
+    long.extend((0..200_000_u32).flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes()));
+    assert_eq!(machine(gzip(&long)), Some(Machine::Arm64));
+    let mut broken = gzip(&arm64_image());
+    broken.truncate(12);
+    assert_eq!(machine(broken), None);
+    assert_eq!(machine(gzip(b"no kernel")), None);
 }
 
 #[test]
@@ -209,7 +228,7 @@ fn a_kernel_for_another_machine_is_found() {
     assert_eq!(contents.system.kernels["6.6.1"].machine, Some(Machine::Arm64));
     assert_eq!(codes(&contents), [Code::KernelMachine]);
     assert_eq!(
-        ami_run_inspect::guess(&contents).architecture,
+        ami_run_inspect::guess(&contents, HERE).architecture,
         Architecture::X86_64,
         "BIOS boot code is x86's"
     );

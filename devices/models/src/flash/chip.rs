@@ -122,9 +122,8 @@ impl Flash {
             State::Lock if told == Some(CONFIRM) => self.end(State::Status, Status::empty()),
             State::Count => self.count(told),
             State::Fill { left, window } => self.fill(offset, value, left, window),
-            State::Filled { window } if told == Some(CONFIRM) && self.window(offset, window) => {
-                self.program_buffer(window)
-            }
+            // At any address: EDK II's driver for Arm confirms at the chip's first (OvmfPkg/VirtNorFlashDxe).
+            State::Filled { window } if told == Some(CONFIRM) => self.program_buffer(window),
             State::Erase | State::Lock | State::Filled { .. } => {
                 self.end(State::Done, Status::WRONG_SEQUENCE)
             }
@@ -224,11 +223,6 @@ impl Flash {
             _ => State::Fill { left, window: Some(window) },
         };
         Effect::None
-    }
-
-    /// Whether the confirmation at this offset is for the buffer's block.
-    fn window(&self, offset: u32, window: u32) -> bool {
-        align(offset, self.geometry.block) == align(window, self.geometry.block)
     }
 
     fn program_buffer(&mut self, offset: u32) -> Effect {

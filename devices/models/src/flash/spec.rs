@@ -57,6 +57,11 @@ impl Geometry {
         let blocks = size.checked_div(block)?;
         (fits && (1..=1 << 16).contains(&blocks)).then_some(Geometry { wiring, size, block })
     }
+
+    #[must_use]
+    pub fn wiring(&self) -> Wiring {
+        self.wiring
+    }
 }
 
 /// What a chip can be told; what follows is written next.

@@ -4,6 +4,7 @@ use super::{Bell, Doorbell, Hypervisor};
 use ami_run_memory::Range;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Debug)]
 pub(crate) struct Doorbells {
@@ -11,11 +12,14 @@ pub(crate) struct Doorbells {
     name: String,
     hypervisor: Arc<dyn Hypervisor>,
     hung: Mutex<Vec<Doorbell>>,
+    /// The log knows that one could not be hung. A guest can ask as often as it likes, where another's hangs: once is
+    /// enough.
+    told: AtomicBool,
 }
 
 impl Doorbells {
     pub(crate) fn new(name: &str, hypervisor: Arc<dyn Hypervisor>) -> Doorbells {
-        Doorbells { name: name.to_owned(), hypervisor, hung: Mutex::default() }
+        Doorbells { name: name.to_owned(), hypervisor, hung: Mutex::default(), told: false.into() }
     }
 
     /// Hangs the bells at their distances from where the device's BAR is decoded, if it is, and takes down every
@@ -48,7 +52,10 @@ impl Doorbells {
             match self.hypervisor.attach_doorbell(&bell) {
                 Ok(()) => hung.push(bell),
                 // Without it the write comes to the device: slower, but the same.
-                Err(cause) => log::warn!("{}: no doorbell: {cause}", self.name),
+                Err(cause) if !self.told.swap(true, Ordering::Relaxed) => {
+                    log::warn!("{}: no doorbell: {cause}", self.name);
+                }
+                Err(_) => (),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Doorbell, Hypervisor, Lines, Message, Vector};
 use crate::gate::Gate;
-use crate::pci::Wiring;
+use crate::pci::{Address, Wiring};
 use ami_run_memory::{Memory, Range};
 use parking_lot::Mutex;
 use std::io;
@@ -14,8 +14,8 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 /// The first GSI of messages.
 const FIRST: usize = 24;
 
-/// Where the one device of a test is, and the interrupt that its INTA, link D, is routed to.
-pub(crate) const SLOT: u8 = 4;
+/// Where the one device of a test is, and the interrupt that its INTA, link D, is wired to.
+pub(crate) const PLACE: Address = Address { slot: 4, function: 0 };
 pub(crate) const LINE: u32 = 11;
 
 /// A machine for one device.
@@ -30,8 +30,8 @@ impl Machine {
     pub(crate) fn new(ram: u64) -> Machine {
         let (memory, host) = (Memory::new(&[Range::new(0, ram)]).unwrap(), Arc::new(Recorder::default()));
         let hypervisor: Arc<dyn Hypervisor> = host.clone();
-        let lines = Arc::new(Lines::new(Arc::clone(&hypervisor)));
-        lines.set_route(3, u8::try_from(LINE).unwrap());
+        let link_d = u8::try_from(LINE).unwrap();
+        let lines = Arc::new(Lines::wired(Arc::clone(&hypervisor), [3, 4, 5, link_d]));
         let gate: Arc<Gate> = Arc::default();
         let shared = Arc::clone(&gate);
         let wiring =

@@ -1,8 +1,8 @@
 //! Interrupts and doorbells between devices and the hypervisor.
 //!
-//! Lines go through [`Lines`]: those of ISA devices (serial port, clock), whose edges count, and those of ACPI and
-//! PCI INTx, whose level does. Messages (MSI-X) go through one event a vector. Which GSI a PCI link reaches is the
-//! ISA bridge's PIRQ registers' say.
+//! Lines go through [`Lines`]: those whose edges count (an ISA bus's serial port and clock), and those of ACPI, of
+//! PCI INTx and of Arm's chips, whose level does. Messages (MSI-X) go through one event a vector. Which GSI a PCI link
+//! reaches is on a PC for its ISA bridge to say, and else for good the board's.
 
 mod bell;
 mod doorbells;
@@ -23,6 +23,9 @@ use vmm_sys_util::eventfd::EventFd;
 pub struct Message {
     pub address: u64,
     pub data: u32,
+    /// The function that writes it, by its requester ID (PCI Express Base Specification 5.0, section 2.2.6.2). An
+    /// ITS of Arm's looks up what the data stands for by it; nobody asks for it on a PC.
+    pub requester: u16,
 }
 
 /// The hypervisor's side of interrupts and doorbells.
@@ -52,7 +55,7 @@ pub struct Doorbell {
     pub bell: Arc<Bell>,
 }
 
-/// IOAPIC pins, and so GSIs of lines.
+/// Lines have the first GSIs: as many as an IOAPIC has pins, and no board of Arm's has more SPIs with devices.
 const PINS: usize = 24;
 
 /// All lines of a machine. A GSI is high while any of its sources is.
@@ -68,8 +71,8 @@ struct State {
     pins: [u32; PINS],
     /// PCI slots that pull up links A to D, a bit each.
     links: [u32; 4],
-    /// PIRQ route control registers of the PIIX3 (datasheet 290549, PIRQRC): bit 7 = not routed.
-    routes: [u8; 4],
+    /// The GSI of each link, if it has one.
+    routes: [Option<u8>; 4],
     /// What the hypervisor was told last, a bit a GSI, and which of them have been low since.
     told: u32,
     dips: u32,
@@ -79,16 +82,24 @@ struct State {
 impl State {
     fn wanted(&self) -> u32 {
         let pins = self.pins.iter().rev().fold(0, |bits, sources| (bits << 1) | u32::from(*sources != 0));
-        let links =
-            self.links.iter().zip(self.routes).filter(|(slots, route)| **slots != 0 && route & 0x80 == 0);
-        links.fold(pins, |bits, (_, route)| bits | 1 << (route & 0xf))
+        let links = self.links.iter().zip(self.routes).filter(|(slots, _)| **slots != 0);
+        links
+            .filter_map(|(_, route)| route)
+            .fold(pins, |bits, gsi| bits | 1u32.checked_shl(gsi.into()).unwrap_or(0))
     }
 }
 
 impl Lines {
+    /// PCI's links lead nowhere until they are routed.
     #[must_use]
     pub fn new(hypervisor: Arc<dyn Hypervisor>) -> Lines {
-        let state = State { routes: [0x80; 4], ..State::default() };
+        Lines { hypervisor, state: Mutex::default() }
+    }
+
+    /// The lines of a board without a router: PCI's links A to D have these GSIs.
+    #[must_use]
+    pub fn wired(hypervisor: Arc<dyn Hypervisor>, links: [u8; 4]) -> Lines {
+        let state = State { routes: links.map(Some), ..State::default() };
         Lines { hypervisor, state: Mutex::new(state) }
     }
 
@@ -136,7 +147,8 @@ impl Lines {
     /// Sets the level of INTA of a PCI slot.
     pub fn set_intx(&self, slot: u8, level: bool) {
         self.change(|state| {
-            // As chipset boards wire it: slot 1's INTA is link A (facts: SeaBIOS src/fw/pciinit.c).
+            // As chipset boards wire it: slot 1's INTA is link A (facts: SeaBIOS src/fw/pciinit.c). All boards' tables
+            // say so.
             let link = usize::from(slot.wrapping_sub(1) & 3);
             if let Some(slots) = state.links.get_mut(link) {
                 set_bit(slots, slot, level);
@@ -144,15 +156,11 @@ impl Lines {
         });
     }
 
-    #[must_use]
-    pub fn route(&self, link: u8) -> u8 {
-        self.state.lock().routes.get(usize::from(link)).copied().unwrap_or(0x80)
-    }
-
-    pub fn set_route(&self, link: u8, value: u8) {
+    /// Leads a link to this GSI, or nowhere.
+    pub(crate) fn set_route(&self, link: u8, gsi: Option<u8>) {
         self.change(|state| {
             if let Some(route) = state.routes.get_mut(usize::from(link)) {
-                *route = value & 0x8f;
+                *route = gsi;
             }
         });
     }
@@ -208,8 +216,8 @@ mod tests {
         let lines = Arc::new(Lines::new(recorder.clone()));
         lines.set_intx(4, true);
         assert_eq!(*recorder.lines.lock(), [], "links are not routed after reset");
-        lines.set_route(3, 11);
-        lines.set_route(0, 11);
+        lines.set_route(3, Some(11));
+        lines.set_route(0, Some(11));
         lines.set_intx(5, true);
         lines.set_intx(4, false);
         Line::new(lines.clone(), 11).set(true);
@@ -217,6 +225,19 @@ mod tests {
         assert_eq!(*recorder.lines.lock(), [(11, true)]);
         Line::new(lines, 11).set(false);
         assert_eq!(*recorder.lines.lock(), [(11, true), (11, false)]);
+    }
+
+    #[test]
+    fn wired_links_need_no_route() {
+        let recorder = Arc::new(fake::Recorder::default());
+        let lines = Lines::wired(recorder.clone(), [3, 4, 5, 6]);
+        for slot in [1, 4, 31, 8] {
+            lines.set_intx(slot, true);
+        }
+        assert_eq!(*recorder.lines.lock(), [(3, true), (6, true), (5, true)], "slots 4 and 8 share a link");
+        lines.set_intx(4, false);
+        lines.set_intx(8, false);
+        assert_eq!(recorder.lines.lock().last(), Some(&(6, false)));
     }
 
     /// A hypervisor in whose way another line is down for a moment, as by another thread.

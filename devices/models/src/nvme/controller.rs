@@ -13,8 +13,7 @@ use super::shared::{Queues, Shared};
 use crate::bus::{Access, Effect, Width};
 use crate::disk::Volume;
 use crate::irq::Doorbells;
-use crate::pci::Wiring;
-use crate::pci::{Config, Function, MSIX_CAPABILITY, Msix};
+use crate::pci::{Address, Config, Function, MSIX_CAPABILITY, Msix, Wiring};
 use crate::stages::Stage;
 use ami_run_memory::Range;
 use ami_run_storage::{Completion, Op, Request};
@@ -43,17 +42,17 @@ pub struct Nvme {
 }
 
 impl Nvme {
-    /// A controller in `slot` with the volume as its one namespace.
+    /// A controller at `place` with the volume as its one namespace.
     pub fn new(
         name: &str,
-        slot: u8,
+        place: Address,
         volume: Volume,
         identity: Identity,
         wiring: Wiring,
     ) -> io::Result<Arc<Nvme>> {
-        let msix = Arc::new(Msix::new(VECTORS, Arc::clone(&wiring.hypervisor), wiring.trace));
+        let msix = Arc::new(Msix::new(VECTORS, place, Arc::clone(&wiring.hypervisor), wiring.trace));
         let (config, msix_control) = config_space(&identity, &msix);
-        let interrupts = Arc::new(Interrupts::new(Arc::clone(&msix), wiring.lines, slot));
+        let interrupts = Arc::new(Interrupts::new(Arc::clone(&msix), wiring.lines, place.slot));
         let shared = Shared {
             name: name.to_owned(),
             memory: wiring.memory,

@@ -6,7 +6,7 @@ use super::{Identity, Nvme};
 use crate::bus::{Access, Width};
 use crate::disk::{Hold, Volume};
 use crate::gate::Gate;
-use crate::irq::fake::{LINE, Machine, Recorder, SLOT, wait_until};
+use crate::irq::fake::{LINE, Machine, PLACE, Recorder, wait_until};
 use crate::pci::{Function, Wiring};
 use crate::stages::Stages;
 use ami_run_memory::{Gpa, Memory};
@@ -79,7 +79,7 @@ impl Guest {
         let hold = Arc::clone(&volume.hold);
         let Machine { memory, host, gate, wiring } = Machine::new(RAM);
         let wiring = Wiring { stages, ..wiring };
-        let device = Nvme::new("nvme", SLOT, volume, identity, wiring).unwrap();
+        let device = Nvme::new("nvme", PLACE, volume, identity, wiring).unwrap();
         let guest = Guest { memory, device, host, gate, hold, pairs: BTreeMap::new(), shadows: false };
         guest.place_bar(BAR);
         guest

@@ -99,7 +99,8 @@ impl Function for IsaBridge {
         drop(config);
         if offset & !3 == PIRQ {
             for (link, route) in (0..).zip(routes) {
-                self.lines.set_route(link, route);
+                // Bit 7: not routed. Else the interrupt is in the low four (Intel 290549, PIRQRC).
+                self.lines.set_route(link, (route & 0x80 == 0).then_some(route & 0x0f));
             }
         }
     }

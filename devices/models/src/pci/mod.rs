@@ -32,6 +32,14 @@ pub struct Address {
     pub function: u8,
 }
 
+impl Address {
+    /// Bus, device and function as messages carry them.
+    #[must_use]
+    pub fn requester(self) -> u16 {
+        u16::from(self.slot & 0x1f) << 3 | u16::from(self.function & 7)
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00:{:02x}.{}", self.slot, self.function)

@@ -4,6 +4,7 @@
 //! A vector's event is made when the guest first unmasks it, so a device that is never used costs nothing. While
 //! the hypervisor is told a vector's new message no lock is held: signals meanwhile are kept as pending bits.
 
+use super::Address;
 use crate::bus::{Access, Width};
 use crate::irq::{Hypervisor, Message, Vector};
 use crate::trace::{Kinds, Trace};
@@ -22,6 +23,8 @@ pub(crate) const PENDING: u32 = 0x800;
 
 #[derive(Debug)]
 pub struct Msix {
+    /// The function whose messages they are.
+    requester: u16,
     hypervisor: Arc<dyn Hypervisor>,
     state: Mutex<State>,
     trace: Option<Arc<Trace>>,
@@ -46,9 +49,9 @@ struct Entry {
 }
 
 impl Entry {
-    fn message(&self) -> Message {
+    fn message(&self, requester: u16) -> Message {
         let [low, high, data, _] = self.words;
-        Message { address: u64::from(high) << 32 | u64::from(low), data }
+        Message { address: u64::from(high) << 32 | u64::from(low), data, requester }
     }
 
     fn masked(&self) -> bool {
@@ -58,12 +61,22 @@ impl Entry {
 }
 
 impl Msix {
-    /// `count` vectors, at most 128 (the table must end below the pending bits).
+    /// `count` vectors of the function at `place`, at most 128 (the table must end below the pending bits).
     #[must_use]
-    pub fn new(count: u16, hypervisor: Arc<dyn Hypervisor>, trace: Option<Arc<Trace>>) -> Msix {
+    pub fn new(
+        count: u16,
+        place: Address,
+        hypervisor: Arc<dyn Hypervisor>,
+        trace: Option<Arc<Trace>>,
+    ) -> Msix {
         let masked = || Entry { words: [0, 0, 0, MASKED], ..Entry::default() };
         let entries = (0..count.min(128)).map(|_| masked()).collect();
-        Msix { hypervisor, state: Mutex::new(State { control: 0, entries }), trace }
+        Msix {
+            requester: place.requester(),
+            hypervisor,
+            state: Mutex::new(State { control: 0, entries }),
+            trace,
+        }
     }
 
     /// The body of the capability: control, then where table and pending bits lie in BAR `bar`.
@@ -113,8 +126,11 @@ impl Msix {
         }
     }
 
-    /// Only whole dwords and qwords are written (section 6.8.2.5).
+    /// Only whole dwords and qwords are written, at multiples of their size (section 6.8.2).
     pub fn write(&self, at: Access, value: u64) {
+        if !at.offset.is_multiple_of(at.width.bytes().into()) {
+            return;
+        }
         let index = usize::try_from(at.offset / ENTRY).unwrap_or(usize::MAX);
         let first = usize::try_from(at.offset % ENTRY / 4).unwrap_or(0);
         let [v0, v1, v2, v3, v4, v5, v6, v7] = value.to_le_bytes();
@@ -154,7 +170,7 @@ impl Msix {
             if !on || entry.masked() || entry.busy {
                 return;
             }
-            let message = entry.message();
+            let message = entry.message(self.requester);
             let source = entry.source.clone();
             if let Some(source) = source.as_ref().filter(|_| entry.told == Some(message)) {
                 if std::mem::take(&mut entry.pending) {
@@ -163,14 +179,15 @@ impl Msix {
                 }
                 return;
             }
-            entry.busy = true;
+            // Until it is told, nobody knows which message the source has: a refusal may leave it the old one or none.
+            (entry.busy, entry.told) = (true, None);
             drop(state);
-            let result = self.tell(source, message);
+            let result = self.tell(index, source, message);
             let mut state = self.state.lock();
             let Some(entry) = state.entries.get_mut(index) else { return };
             entry.busy = false;
             match result {
-                Ok(source) => (entry.source, entry.told) = (Some(source), Some(message)),
+                Ok(()) => entry.told = Some(message),
                 Err(cause) => {
                     log::error!("an interrupt vector cannot be set up: {cause}");
                     return;
@@ -179,13 +196,20 @@ impl Msix {
         }
     }
 
-    fn tell(&self, source: Option<Arc<Vector>>, message: Message) -> std::io::Result<Arc<Vector>> {
+    /// A source that was made stays the entry's, even if it cannot be told: what a guest asks for again and again
+    /// costs no more than one.
+    fn tell(&self, index: usize, source: Option<Arc<Vector>>, message: Message) -> std::io::Result<()> {
         let source = match source {
             Some(source) => source,
-            None => Arc::new(self.hypervisor.new_vector()?),
+            None => {
+                let made = Arc::new(self.hypervisor.new_vector()?);
+                if let Some(entry) = self.state.lock().entries.get_mut(index) {
+                    entry.source = Some(Arc::clone(&made));
+                }
+                made
+            }
         };
-        self.hypervisor.set_message(source.gsi, message)?;
-        Ok(source)
+        self.hypervisor.set_message(source.gsi, message)
     }
 
     fn deliver(&self, index: usize, source: &Vector) {
@@ -201,7 +225,13 @@ impl Msix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::irq::Doorbell;
     use crate::irq::fake::Recorder;
+    use std::io;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+    const PLACE: Address = Address { slot: 7, function: 2 };
 
     fn dword(offset: u64) -> Access {
         Access::new(offset, Width::Dword)
@@ -215,7 +245,7 @@ mod tests {
     #[test]
     fn a_masked_vector_waits_and_is_delivered_once() {
         let recorder = Arc::new(Recorder::default());
-        let msix = Msix::new(3, recorder.clone(), None);
+        let msix = Msix::new(3, PLACE, recorder.clone(), None);
         msix.set_control(ENABLE);
         msix.signal(2);
         msix.signal(2);
@@ -224,15 +254,79 @@ mod tests {
         msix.write(Access::new(32, Width::Qword), 0xfee0_1000);
         msix.write(dword(40), 0x4041);
         msix.write(dword(44), 0);
-        assert_eq!(recorder.told(), [Some(Message { address: 0xfee0_1000, data: 0x4041 })]);
+        let message = Message { address: 0xfee0_1000, data: 0x4041, requester: 0x3a };
+        assert_eq!(recorder.told(), [Some(message)]);
         assert_eq!((events(&msix, 2), msix.read(dword(u64::from(PENDING)))), (1, 0));
         msix.signal(2);
         assert_eq!(events(&msix, 2), 1);
     }
 
     #[test]
+    fn a_write_that_is_not_aligned_is_none() {
+        let msix = Msix::new(2, PLACE, Arc::new(Recorder::default()), None);
+        msix.write(Access::new(12, Width::Qword), 0);
+        msix.write(dword(14), 0);
+        msix.write(Access::new(12, Width::Word), 0);
+        assert_eq!(msix.read(dword(12)), 1, "still masked");
+        msix.write(dword(12), 0);
+        assert_eq!((msix.read(dword(12)), msix.read(dword(28))), (0, 1));
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_told_is_not_made_again() {
+        let host = Arc::new(Refusing::default());
+        let msix = Msix::new(1, PLACE, host.clone(), None);
+        msix.set_control(ENABLE);
+        msix.signal(0);
+        let open = |data: u64| {
+            msix.write(dword(12), 1);
+            msix.write(dword(8), data);
+            msix.write(dword(12), 0);
+        };
+        (1..=3).for_each(open);
+        assert_eq!((host.made.load(Ordering::Relaxed), msix.read(dword(u64::from(PENDING)))), (1, 1));
+        host.agrees.store(true, Ordering::Relaxed);
+        open(3);
+        assert_eq!((host.made.load(Ordering::Relaxed), events(&msix, 0)), (1, 1));
+        host.agrees.store(false, Ordering::Relaxed);
+        open(4);
+        host.agrees.store(true, Ordering::Relaxed);
+        open(3);
+        assert_eq!(*host.told.lock(), [3, 3], "it may have been 4");
+    }
+
+    /// A hypervisor that can make sources, and tell them nothing while it does not agree.
+    #[derive(Debug, Default)]
+    struct Refusing {
+        agrees: AtomicBool,
+        made: AtomicU32,
+        told: Mutex<Vec<u32>>,
+    }
+
+    impl Hypervisor for Refusing {
+        fn set_line(&self, _: u32, _: bool) {}
+        fn new_vector(&self) -> io::Result<Vector> {
+            let gsi = self.made.fetch_add(1, Ordering::Relaxed);
+            Ok(Vector { gsi, event: EventFd::new(EFD_NONBLOCK)? })
+        }
+        fn set_message(&self, _: u32, message: Message) -> io::Result<()> {
+            if !self.agrees.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            self.told.lock().push(message.data);
+            Ok(())
+        }
+        fn attach_doorbell(&self, _: &Doorbell) -> io::Result<()> {
+            Ok(())
+        }
+        fn detach_doorbell(&self, _: &Doorbell) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
     fn the_function_mask_holds_everything_back() {
-        let msix = Msix::new(1, Arc::new(Recorder::default()), None);
+        let msix = Msix::new(1, PLACE, Arc::new(Recorder::default()), None);
         msix.write(dword(12), 0);
         msix.signal(0);
         assert!(!msix.enabled());
@@ -246,7 +340,7 @@ mod tests {
 
     #[test]
     fn reads_of_any_width_and_place_are_answered() {
-        let msix = Msix::new(2, Arc::new(Recorder::default()), None);
+        let msix = Msix::new(2, PLACE, Arc::new(Recorder::default()), None);
         assert_eq!(msix.read(dword(12)), 1);
         assert_eq!(msix.read(Access::new(8, Width::Qword)), 1 << 32);
         for offset in 0..4096 {

@@ -5,7 +5,7 @@ use super::{Block, Kind, Transport};
 use crate::bus::{Access, Width};
 use crate::disk::{Hold, Volume};
 use crate::gate::Gate;
-use crate::irq::fake::{LINE, Machine, Recorder, SLOT, wait_until};
+use crate::irq::fake::{LINE, Machine, PLACE, Recorder, wait_until};
 use crate::pci::{Function, Wiring};
 use crate::stages::Stages;
 use ami_run_memory::{Gpa, Memory};
@@ -93,7 +93,7 @@ impl Guest {
 
     fn wired(kind: Box<dyn Kind>, stages: Option<Arc<Stages>>) -> Guest {
         let Machine { memory, host, gate, wiring } = Machine::new(RAM);
-        let device = Transport::new("device", SLOT, kind, Wiring { stages, ..wiring }).unwrap();
+        let device = Transport::new("device", PLACE, kind, Wiring { stages, ..wiring }).unwrap();
         let hold = Arc::default();
         let guest = Guest { memory, device, host, gate, hold, options: PLAIN, offered: 0, seen: 0 };
         guest.place_bars(BAR);

@@ -70,16 +70,15 @@ impl Notifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::irq::fake::Recorder;
+    use crate::irq::fake::{PLACE, Recorder};
     use std::sync::Barrier;
 
     #[test]
     fn an_interrupt_while_the_isr_is_read_keeps_its_line_up() {
         let recorder = Arc::new(Recorder::default());
-        let lines = Arc::new(Lines::new(recorder.clone()));
-        lines.set_route(3, 11);
-        let msix = Arc::new(Msix::new(1, recorder.clone(), None));
-        let notifier = Notifier { msix, isr: Arc::default(), quiet: Arc::default(), lines, slot: 4 };
+        let lines = Arc::new(Lines::wired(recorder.clone(), [3, 4, 5, 6]));
+        let msix = Arc::new(Msix::new(1, PLACE, recorder.clone(), None));
+        let notifier = Notifier { msix, isr: Arc::default(), quiet: Arc::default(), lines, slot: PLACE.slot };
         let both = Barrier::new(2);
         let mut wrong = 0;
         std::thread::scope(|scope| {

@@ -6,7 +6,7 @@ use super::registers::{Ask, DRIVER_OK, NEEDS_RESET, QueueRegisters, Registers};
 use super::{EVENT_INDEX, Kind, LiveQueue, Ring, Setup};
 use crate::bus::{Access, Effect, Width};
 use crate::irq::{Bell, Doorbells};
-use crate::pci::{Config, Function, Identity, Msix, Wiring};
+use crate::pci::{Address, Config, Function, Identity, Msix, Wiring};
 use crate::stages::Stage;
 use crate::worker::Worker;
 use ami_run_memory::Range;
@@ -46,17 +46,22 @@ pub struct Transport {
 }
 
 impl Transport {
-    pub fn new(name: &str, slot: u8, kind: Box<dyn Kind>, wiring: Wiring) -> std::io::Result<Arc<Transport>> {
+    pub fn new(
+        name: &str,
+        place: Address,
+        kind: Box<dyn Kind>,
+        wiring: Wiring,
+    ) -> std::io::Result<Arc<Transport>> {
         let queues = kind.queues().len();
         let vectors = u16::try_from(queues).unwrap_or(u16::MAX).saturating_add(1);
-        let msix = Arc::new(Msix::new(vectors, Arc::clone(&wiring.hypervisor), wiring.trace.clone()));
+        let msix = Arc::new(Msix::new(vectors, place, Arc::clone(&wiring.hypervisor), wiring.trace.clone()));
         let (config, msix_control, window) = config_space(&*kind, &msix);
         let notifier = Notifier {
             msix: Arc::clone(&msix),
             isr: Arc::new(AtomicU8::new(0)),
             quiet: Arc::new(AtomicBool::new(false)),
             lines: Arc::clone(&wiring.lines),
-            slot,
+            slot: place.slot,
         };
         let kick = Arc::new(Bell::new()?);
         let registers = Registers::new(kind.features(), kind.queues(), vectors);

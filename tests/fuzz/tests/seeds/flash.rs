@@ -44,9 +44,26 @@ fn commands() -> Vec<Seed> {
         tell(0x1000, &[0x20, 0xd0, 0xff, 0xe8, 40]),
         read(0x1000, 0),
     ];
+    // Chips that are told different things: as commands, as a confirmation, as a count; data may differ. Then accesses
+    // of other widths and at odd places.
+    let at = |offset: u16, width: u8, value: u64| {
+        let bytes = value.to_le_bytes();
+        [&[width << 2 | 1][..], &offset.to_le_bytes(), &bytes[..1 << width]].concat()
+    };
+    let apart = [
+        vec![1],
+        [word(0x1000, 0x0070_0090), word(0x1000, 0x0020_0010), read(0x1000, 2)].concat(),
+        [tell(0x1000, &[0x20]), word(0x1000, 0x00ff_00d0), read(0x1000, 2), tell(0x1000, &[0x50])].concat(),
+        [tell(0x1000, &[0xe8]), word(0x1000, 0x0001_0002), read(0x1002, 1), tell(0x1000, &[0x50])].concat(),
+        [tell(0x1000, &[0x40]), word(0x1000, 0x1234_5678), read(0x1000, 2)].concat(),
+        [at(0x1000, 0, 0x70), at(0x1002, 1, 0x70), at(0x1001, 2, 0x0070_0070)].concat(),
+        [at(0x1000, 3, 0x0070_0070_0070_0070), at(0x2000, 2, 0x0070_0070)].concat(),
+        [tell(0x1000, &[0x20, 0xd0]), read(0x1002, 2), read(0x1000, 0), read(0x1000, 3)].concat(),
+    ];
     let full = [vec![0], vec![7, 0, 0], tell(0, &[0x10, 0]), read(0, 0), tell(0, &[0x10, 0])];
     vec![
         ("aavmf", aavmf.concat()),
+        ("apart", apart.concat()),
         ("full", full.concat()),
         ("ovmf", ovmf),
         ("protected", [&[2][..], &probe, &change].concat()),

@@ -121,7 +121,7 @@ pub(crate) struct Launch {
     #[arg(help_heading = "Machine")]
     pub(crate) cpus: Option<u32>,
 
-    /// Memory, instead of the instance type's: 2G, 512M, or a number of MiB
+    /// Memory, instead of the instance type's: 2G, 512M, or a number of MiB; on arm64 firmware needs 128M
     #[arg(long, value_name = "SIZE", value_parser = values::memory, help_heading = "Machine")]
     pub(crate) memory: Option<u64>,
 
@@ -133,8 +133,9 @@ pub(crate) struct Launch {
 
     /// The firmware to start, instead of the distribution's: a BIOS, or OVMF's code for an image that starts by uefi
     ///
+    /// An arm64 computer has AAVMF's code in the place of both.
     /// UEFI's variables are those that one of QEMU's firmware descriptions names with the code, or a file beside it
-    /// with VARS for CODE in its name. A file of both, such as OVMF.fd, is taken, too.
+    /// with VARS for CODE in its name. On x86_64 a file of both, such as OVMF.fd, is taken, too.
     #[arg(long, value_name = "FILE", conflicts_with = "kernel", help_heading = "Machine")]
     pub(crate) firmware: Option<PathBuf>,
 
@@ -142,7 +143,10 @@ pub(crate) struct Launch {
     #[arg(long, value_name = "KIND", value_enum, default_value = "auto", help_heading = "Machine")]
     pub(crate) disk_interface: DiskInterface,
 
-    /// Start this kernel (bzImage or PVH ELF) at once, without firmware and boot loader
+    /// Start this kernel (bzImage or PVH ELF; on arm64 an Image) at once, without firmware and boot loader
+    ///
+    /// On arm64 it is told of the machine by a device tree, and has no power button: what asks it to power off or to reboot
+    /// ends or resets its machine at once.
     #[arg(long, value_name = "FILE", help_heading = "Machine")]
     pub(crate) kernel: Option<PathBuf>,
 
@@ -213,9 +217,10 @@ pub(crate) struct Launch {
     #[arg(long, value_name = "FILE", help_heading = "Console")]
     pub(crate) console_log: Option<PathBuf>,
 
-    /// Write what the firmware prints on its debug port (0x402) to this file, in the place of what it held
+    /// Write what the firmware prints on a PC's debug port (0x402) to this file, in the place of what it held
     ///
-    /// SeaBIOS prints what it does. A distribution's OVMF prints nothing: name a debug build by --firmware.
+    /// SeaBIOS prints what it does. A distribution's OVMF prints nothing: name a debug build by --firmware. On arm64 there
+    /// is no such port, and firmware prints to the console.
     #[arg(long, value_name = "FILE", conflicts_with = "kernel", help_heading = "Console")]
     pub(crate) firmware_log: Option<PathBuf>,
 
@@ -289,8 +294,8 @@ pub(crate) struct Launch {
     /// What its UEFI variables are at the first start: a file of UefiData, or - for standard input
     ///
     /// UefiData is base64, as `aws ec2 get-instance-uefi-data` gives it (its JSON is taken, too), `ami-run uefi-data`
-    /// and uefivars. It holds boot entries and Secure Boot's keys, by which nothing is checked here. Otherwise the firmware
-    /// begins with its own.
+    /// and uefivars. It holds boot entries and Secure Boot's keys, by which nothing is checked on x86_64; on arm64 that
+    /// is up to the firmware. Otherwise the firmware begins with its own.
     #[arg(long, value_name = "FILE", conflicts_with = "kernel", help_heading = "As on EC2")]
     pub(crate) uefi_data: Option<String>,
 

@@ -8,6 +8,7 @@ use crate::host::access::{self, Surroundings};
 use crate::host::{mib_of, verdict};
 use crate::{disks, state};
 use ami_run_firmware::find;
+use ami_run_image::Architecture;
 use ami_run_machine::probe::{self, Offer, Verdict};
 use rustix::fs::{Access, statvfs};
 use rustix::process::{Resource, geteuid, getrlimit};
@@ -27,7 +28,8 @@ const SPARSE: u64 = 1 << 20;
 pub(super) struct Facts {
     pub(super) access: io::Result<Kvm>,
     pub(super) surroundings: Surroundings,
-    pub(super) firmware: Result<PathBuf, Failure>,
+    /// None: this computer's guests have no BIOS.
+    pub(super) bios: Option<Result<PathBuf, Failure>>,
     /// The code, of two files.
     pub(super) uefi: Result<PathBuf, Failure>,
     pub(super) memory: Memory,
@@ -101,15 +103,22 @@ pub(super) struct Ring {
 
 impl Facts {
     pub(super) fn gather() -> Facts {
+        let has_bios = Architecture::of_this_computer() != Some(Architecture::Arm64);
         Facts {
             access: access::open().map(|()| kvm()),
             surroundings: Surroundings::look(),
-            firmware: find::seabios(None)
-                .map(|firmware| firmware.path)
-                .map_err(|cause| failure("no SeaBIOS", &cause)),
-            uefi: find::uefi(None)
-                .map(|firmware| firmware.code)
-                .map_err(|cause| failure("no OVMF: images that start by uefi cannot be launched", &cause)),
+            bios: has_bios.then(|| {
+                let found = find::seabios(None).map(|firmware| firmware.path);
+                found.map_err(|cause| failure("no SeaBIOS", &cause))
+            }),
+            uefi: find::uefi(None).map(|firmware| firmware.code).map_err(|cause| {
+                let [name, lost] = if has_bios {
+                    ["OVMF", "images that start by uefi cannot be launched"]
+                } else {
+                    ["AAVMF", "no image can be launched"]
+                };
+                failure(&format!("no {name}: {lost}"), &cause)
+            }),
             memory: memory(Path::new("/")),
             writes: writes(disks::top_folder()),
             state: state(state::place()),

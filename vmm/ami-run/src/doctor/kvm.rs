@@ -21,8 +21,18 @@ pub(super) fn access(opened: Result<&Kvm, &io::Error>, around: &Surroundings) ->
             Check::new(name, Status::Ok, "may be used, and can do what a machine needs")
         }
         Ok(offer) => Check::new(name, Status::Failed, format!("it lacks {}", offer.missing.join(", ")))
-            .remedy("start this computer with a newer kernel"),
+            .remedy(lacking(&offer.missing)),
         Err(failure) => Check::failed(name, failure.clone()),
+    }
+}
+
+/// An interrupt controller is hardware's: no kernel brings it.
+fn lacking(missing: &[&str]) -> &'static str {
+    if missing.iter().any(|name| name.contains("GIC")) {
+        "an arm64 guest needs what a GICv3 with an ITS has, as servers do: a computer with an older interrupt controller, \
+         such as a Raspberry Pi 4, runs none"
+    } else {
+        "start this computer with a newer kernel"
     }
 }
 
@@ -43,6 +53,10 @@ pub(super) fn virtualization(verdict: Option<&Result<Verdict, Failure>>) -> Chec
 /// Whether guests would run in a machine in a machine.
 pub(super) fn nested(around: &Surroundings) -> Check {
     let found = match (&around.maker, around.cpu.hypervisor) {
+        (_, false) if around.cpu.arm64 => {
+            "not known: an arm64 CPU does not tell, and this computer's firmware names no virtual machine"
+                .to_owned()
+        }
         (_, false) => "no: this computer is not a virtual machine".to_owned(),
         (Some(maker), true) => {
             format!("yes: this computer is itself a virtual machine ({maker}), so guests are slower")
@@ -90,6 +104,9 @@ mod tests {
             (Status::Failed, "it lacks KVM_CAP_IRQFD, KVM_CAP_PIT2")
         );
         assert!(lacking.remedy.unwrap().contains("newer kernel"));
+        let old = access(Ok(&kvm(vec!["a GICv3 interrupt controller", "KVM_CAP_IRQFD"])), &docker);
+        assert_eq!(old.status, Status::Failed);
+        assert!(old.remedy.unwrap().contains("a GICv3 with an ITS"));
 
         let missing = access(Err(&io::Error::from_raw_os_error(libc::ENOENT)), &docker);
         assert_eq!(missing.status, Status::Failed);
@@ -141,6 +158,9 @@ mod tests {
         assert!(found(&around(true, None)).contains("virtual machine, so"));
         // An EC2 bare-metal instance names the same maker as a virtual one.
         assert!(found(&around(false, Some("Amazon EC2"))).starts_with("no: "));
+        let arm64 = Cpu { arm64: true, ..Default::default() };
+        let arm64 = Surroundings { cpu: arm64, ..Default::default() };
+        assert!(found(&arm64).starts_with("not known: "));
     }
 
     #[test]

@@ -84,18 +84,21 @@ pub(crate) fn run(args: &Doctor) -> Code {
 /// In the order in which a launch comes to need them; what no launch needs comes last.
 fn judge(facts: &Facts) -> Vec<Check> {
     let access = facts.access.as_ref();
-    vec![
+    let mut checks = vec![
         kvm::access(access, &facts.surroundings),
         kvm::virtualization(access.ok().map(|kvm| &kvm.verdict)),
         kvm::nested(&facts.surroundings),
         kvm::vcpus(access.ok().and_then(|kvm| kvm.offer.as_ref().ok())),
-        resources::firmware(&facts.firmware),
-        resources::uefi(&facts.uefi),
+    ];
+    checks.extend(facts.bios.as_ref().map(resources::bios));
+    checks.extend([
+        resources::uefi(&facts.uefi, facts.bios.is_some()),
         resources::memory(&facts.memory),
         resources::disk_space(&facts.writes),
         resources::state_folder(&facts.state),
         resources::io_uring(&facts.io_uring),
-    ]
+    ]);
+    checks
 }
 
 fn failed(checks: &[Check]) -> impl Iterator<Item = &Check> {

@@ -17,7 +17,7 @@ const WRITABLE_FOLDER: &str = "set TMPDIR to a folder that can be written to";
 const OTHER_FOLDER: &str = "set TMPDIR to a folder on a disk with space, such as one on ext4, xfs or btrfs";
 
 /// What is wrong with it and what to do stands in one text.
-pub(super) fn firmware(found: &Result<PathBuf, Failure>) -> Check {
+pub(super) fn bios(found: &Result<PathBuf, Failure>) -> Check {
     let name = "firmware";
     match found {
         Ok(path) => Check::new(name, Status::Ok, format!("SeaBIOS: {}", path.display())),
@@ -25,12 +25,13 @@ pub(super) fn firmware(found: &Result<PathBuf, Failure>) -> Check {
     }
 }
 
-/// An image that starts by legacy-bios can do without it.
-pub(super) fn uefi(found: &Result<PathBuf, Failure>) -> Check {
+/// An image that starts by legacy-bios can do without it, where there is a BIOS.
+pub(super) fn uefi(found: &Result<PathBuf, Failure>, has_bios: bool) -> Check {
     let name = "UEFI firmware";
+    let (kind, missing) = if has_bios { ("OVMF", Status::Warning) } else { ("AAVMF", Status::Failed) };
     match found {
-        Ok(path) => Check::new(name, Status::Ok, format!("OVMF: {}", path.display())),
-        Err(why) => Check::new(name, Status::Warning, why.message.clone()).remedy(why.causes.join(": ")),
+        Ok(path) => Check::new(name, Status::Ok, format!("{kind}: {}", path.display())),
+        Err(why) => Check::new(name, missing, why.message.clone()).remedy(why.causes.join(": ")),
     }
 }
 

@@ -18,18 +18,22 @@ fn error(errno: i32) -> io::Error {
 
 #[test]
 fn firmware_is_there_or_says_what_to_install() {
-    let there = firmware(&Ok(PathBuf::from("/usr/share/seabios/bios-256k.bin")));
+    let there = bios(&Ok(PathBuf::from("/usr/share/seabios/bios-256k.bin")));
     assert_check(&there, Status::Ok, "SeaBIOS: /usr/share/seabios/bios-256k.bin", None);
-    let missing = firmware(&Err(Failure::new(Code::Host, "no SeaBIOS").because(&error(libc::ENOENT))));
+    let missing = bios(&Err(Failure::new(Code::Host, "no SeaBIOS").because(&error(libc::ENOENT))));
     assert_check(&missing, Status::Failed, "no SeaBIOS", Some("No such file"));
 }
 
 #[test]
 fn a_computer_without_uefi_firmware_can_launch_other_images() {
-    let there = uefi(&Ok(PathBuf::from("/usr/share/OVMF/OVMF_CODE_4M.fd")));
+    let there = uefi(&Ok(PathBuf::from("/usr/share/OVMF/OVMF_CODE_4M.fd")), true);
     assert_check(&there, Status::Ok, "OVMF: /usr/share/OVMF/OVMF_CODE_4M.fd", None);
-    let missing = uefi(&Err(Failure::new(Code::Host, "no OVMF").because(&error(libc::ENOENT))));
-    assert_check(&missing, Status::Warning, "no OVMF", Some("No such file"));
+    let missing = Err(Failure::new(Code::Host, "no OVMF").because(&error(libc::ENOENT)));
+    assert_check(&uefi(&missing, true), Status::Warning, "no OVMF", Some("No such file"));
+    // Where there is no BIOS, there are no other images.
+    assert_check(&uefi(&missing, false), Status::Failed, "no OVMF", Some("No such file"));
+    let there = uefi(&Ok(PathBuf::from("/usr/share/AAVMF/AAVMF_CODE.fd")), false);
+    assert_check(&there, Status::Ok, "AAVMF: /usr/share/AAVMF/AAVMF_CODE.fd", None);
 }
 
 #[test]

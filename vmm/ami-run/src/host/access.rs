@@ -2,6 +2,7 @@
 
 use crate::exit::Code;
 use crate::failure::Failure;
+use ami_run_image::Architecture;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -22,14 +23,16 @@ pub(crate) struct Surroundings {
     pub(crate) node: Option<Node>,
 }
 
-/// Flags of the CPU.
+/// What the CPU shows of virtualization.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
+    /// It is an arm64 CPU, which shows nothing: where a kernel was started decides.
+    pub(crate) arm64: bool,
     /// Intel's virtualization.
     pub(crate) vmx: bool,
     /// AMD's.
     pub(crate) svm: bool,
-    /// It is a virtual machine's CPU.
+    /// It is a virtual machine's CPU. On arm64 the firmware's tables may tell that.
     pub(crate) hypervisor: bool,
 }
 
@@ -46,17 +49,22 @@ impl Surroundings {
     pub(crate) fn look() -> Surroundings {
         // GitHub's own name for it; a self-hosted runner is whatever its owner made.
         let github = std::env::var_os("RUNNER_ENVIRONMENT").is_some_and(|kind| kind == "github-hosted");
-        Surroundings { github, ..Surroundings::below(Path::new("/")) }
+        let arm64 = Architecture::of_this_computer() == Some(Architecture::Arm64);
+        Surroundings { github, ..Surroundings::below(Path::new("/"), arm64) }
     }
 
     /// What the files below `root` say.
-    fn below(root: &Path) -> Surroundings {
+    fn below(root: &Path, arm64: bool) -> Surroundings {
         let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
         let maker = text("sys/class/dmi/id/sys_vendor").trim().to_owned();
         Surroundings {
             container: container(root),
             github: false,
-            cpu: cpu(&text("proc/cpuinfo")),
+            cpu: if arm64 {
+                Cpu { arm64, hypervisor: is_virtual(root), ..Cpu::default() }
+            } else {
+                cpu(&text("proc/cpuinfo"))
+            },
             maker: Some(maker).filter(|maker| !maker.is_empty()),
             node: node(&root.join(KVM.trim_start_matches('/')), &text("etc/group")),
         }
@@ -84,7 +92,23 @@ fn container(root: &Path) -> Option<String> {
 fn cpu(cpuinfo: &str) -> Cpu {
     let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
     let has = |flag: &str| flags.split_ascii_whitespace().any(|word| word == flag);
-    Cpu { vmx: has("vmx"), svm: has("svm"), hypervisor: has("hypervisor") }
+    Cpu { vmx: has("vmx"), svm: has("svm"), hypervisor: has("hypervisor"), arm64: false }
+}
+
+/// Whether an arm64 computer says that it is a virtual machine: by the maker and the name that SMBIOS gives it, or by
+/// its device tree, which names a hypervisor (Xen's and KVM's own) or QEMU's board.
+fn is_virtual(root: &Path) -> bool {
+    let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+    let (maker, product) = (text("sys/class/dmi/id/sys_vendor"), text("sys/class/dmi/id/product_name"));
+    let (maker, product) = (maker.trim(), product.trim());
+    let named = match maker {
+        "QEMU" => true,
+        // A bare-metal type has the same maker.
+        "Amazon EC2" => !product.contains(".metal"),
+        _ => ["Google Compute Engine", "KVM Virtual Machine", "Virtual Machine"].contains(&product),
+    };
+    let tree = root.join("proc/device-tree");
+    named || tree.join("hypervisor").exists() || text("proc/device-tree/compatible").contains("dummy-virt")
 }
 
 fn node(path: &Path, groups: &str) -> Option<Node> {
@@ -181,7 +205,9 @@ fn load(cpu: Cpu) -> String {
              settings)"
         )
     };
-    if cpu.vmx {
+    if cpu.arm64 {
+        load_arm64(cpu)
+    } else if cpu.vmx {
         vendor("kvm_intel", "VT-x")
     } else if cpu.svm {
         vendor("kvm_amd", "SVM")
@@ -192,6 +218,19 @@ fn load(cpu: Cpu) -> String {
     } else {
         "the CPU shows no virtualization: switch it on (VT-x, SVM) in the computer's firmware settings, then \
          sudo modprobe kvm_intel or kvm_amd"
+            .to_owned()
+    }
+}
+
+/// KVM is a part of a kernel for arm64, and no module; it is there where the kernel was started at EL2.
+fn load_arm64(cpu: Cpu) -> String {
+    if cpu.hypervisor {
+        "this virtual machine has no nested virtualization, so its kernel was started at EL1 and has no KVM: switch that on \
+         where the machine is made, or take bare metal (on EC2 a type such as c7g.metal)"
+            .to_owned()
+    } else {
+        "the kernel has no KVM (CONFIG_KVM), or was started at EL1, where a hypervisor or the computer's firmware kept EL2 to \
+         itself: `sudo dmesg | grep -iE 'kvm|started at EL'` tells which; its firmware must start it at EL2"
             .to_owned()
     }
 }

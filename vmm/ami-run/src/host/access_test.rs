@@ -16,12 +16,16 @@ fn contained(kind: &str) -> Surroundings {
 
 #[test]
 fn a_missing_node_depends_on_container_and_cpu() {
-    let cpu = |vmx, svm, hypervisor| Surroundings { cpu: Cpu { vmx, svm, hypervisor }, ..Default::default() };
+    let of = |cpu| Surroundings { cpu, ..Default::default() };
+    let cpu = |vmx, svm, hypervisor| of(Cpu { vmx, svm, hypervisor, arm64: false });
+    let arm = |hypervisor| of(Cpu { hypervisor, arm64: true, ..Default::default() });
     let cases = [
         (cpu(true, false, true), "load KVM: sudo modprobe kvm_intel (if that is refused, switch VT-x on"),
         (cpu(false, true, false), "load KVM: sudo modprobe kvm_amd (if that is refused, switch SVM on"),
         (cpu(false, false, true), "this virtual machine has no nested virtualization"),
         (cpu(false, false, false), "the CPU shows no virtualization: switch it on (VT-x, SVM)"),
+        (arm(true), "its kernel was started at EL1 and has no KVM: switch that on where the machine is made"),
+        (arm(false), "its firmware must start it at EL2"),
         (contained("docker"), "this is a container (docker): start it with --device /dev/kvm"),
         (contained("podman"), "this is a container (podman): start it with --device /dev/kvm"),
         (contained("systemd-nspawn"), "start it with --bind=/dev/kvm --property='DeviceAllow=/dev/kvm rw'"),
@@ -30,6 +34,7 @@ fn a_missing_node_depends_on_container_and_cpu() {
     for (around, wanted) in cases {
         let told = remedy_for(libc::ENOENT, &around);
         assert!(told.contains(wanted), "{told}");
+        assert!(!around.cpu.arm64 || !told.contains("modprobe"), "no module: {told}");
     }
 }
 
@@ -84,7 +89,7 @@ fn what_is_around_is_read_from_files() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    let around = Surroundings::below(root.path());
+    let around = Surroundings::below(root.path(), false);
     assert!(around.container.is_none() && around.maker.is_none() && around.node.is_none());
 
     write("proc/1/cgroup", "0::/init.scope\n");
@@ -110,7 +115,7 @@ fn what_is_around_is_read_from_files() {
     write("proc/cpuinfo", "model name : an svm lookalike\nflags\t\t: fpu vmx hypervisor svm_lock\n");
     write("etc/group", "root:x:0:\nkvm:x:104:someone\n");
     write("dev/kvm", "");
-    let around = Surroundings::below(root.path());
+    let around = Surroundings::below(root.path(), false);
     assert_eq!(around.maker.as_deref(), Some("QEMU"));
     assert!(around.cpu.vmx && around.cpu.hypervisor && !around.cpu.svm, "{:?}", around.cpu);
     assert!(around.node.is_some());
@@ -121,4 +126,26 @@ fn the_group_that_owns_kvm_is_named() {
     let groups = "root:x:0:\nkvm:x:104:someone\n";
     assert_eq!(group_name(groups, 104), "kvm");
     assert_eq!(group_name(groups, 7), "7");
+}
+
+#[test]
+fn an_arm64_virtual_machine_is_told_by_its_firmware() {
+    let is_virtual = |files: &[(&str, &str)]| {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let Cpu { arm64, hypervisor, vmx, svm } = Surroundings::below(root.path(), true).cpu;
+        assert!(arm64 && !vmx && !svm, "x86's flags decide nothing");
+        hypervisor
+    };
+    let (vendor, product) = ("sys/class/dmi/id/sys_vendor", "sys/class/dmi/id/product_name");
+    assert!(is_virtual(&[(vendor, "QEMU\n")]));
+    assert!(is_virtual(&[(vendor, "Amazon EC2\n"), (product, "c7g.large\n")]));
+    assert!(!is_virtual(&[(vendor, "Amazon EC2\n"), (product, "c7g.metal\n")]));
+    assert!(is_virtual(&[("proc/device-tree/compatible", "linux,dummy-virt\0")]));
+    assert!(is_virtual(&[("proc/device-tree/hypervisor/compatible", "xen,xen\0")]));
+    assert!(!is_virtual(&[("proc/cpuinfo", "flags : hypervisor vmx svm\n"), (vendor, "Ampere\n")]));
 }

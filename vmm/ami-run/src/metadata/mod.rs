@@ -22,9 +22,9 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use crate::session::{Signals, signal_name};
 use crate::source::{self, Source};
-use crate::{fresh, inspect, state, ui};
+use crate::{fresh, host, inspect, state, ui};
 use ami_run_catalog::{CatalogError, Reservation, VolumeOrigin, ids};
-use ami_run_image::{Architecture, LaunchPlan, Request, plan};
+use ami_run_image::{Architecture, Image, InstanceType, LaunchPlan, Request, plan};
 use ami_run_inspect::{Depth, guess};
 use ami_run_metadata::{Now, Service, Signer};
 use credentials::{Lender, hidden, lend};
@@ -137,7 +137,8 @@ fn planned(args: &Metadata) -> Result<LaunchPlan, Failure> {
     let path = args.image.as_deref().unwrap_or(Path::new("-"));
     let name = path.display().to_string();
     let assumed = |disk: inspect::Disk| {
-        Ok::<_, Failure>(source::assumed_image(Some(&guess(&inspect::look(&disk, None, Depth::Start)?))))
+        let contents = inspect::look(&disk, None, Depth::Start)?;
+        Ok::<_, Failure>(source::assumed_image(Some(&guess(&contents, host::this_computer()?))))
     };
     let mut bases = Bases::default();
     let image = match source::open(path, false, args.image_id.as_deref())? {
@@ -145,12 +146,8 @@ fn planned(args: &Metadata) -> Result<LaunchPlan, Failure> {
         Source::Disk(path) => assumed(inspect::open(&mut bases, &path)?)?,
         Source::Volume(path) => assumed(inspect::open_volume(&mut bases, &path)?)?,
     };
-    let named = image.architecture.as_deref();
-    let host = [Architecture::X86_64, Architecture::Arm64]
-        .into_iter()
-        .find(|architecture| named == Some(architecture.to_string().as_str()));
     let request = Request {
-        host: host.unwrap_or(Architecture::X86_64),
+        host: launched_on(&image, args.instance_type.as_deref(), host::this_computer()?),
         instance_type: args.instance_type.as_deref(),
         cpus: None,
         memory_mib: None,
@@ -161,6 +158,13 @@ fn planned(args: &Metadata) -> Result<LaunchPlan, Failure> {
         now: SystemTime::now(),
     };
     plan(&image, &request).map_err(|refusal| source::refuse_launch(&name, &refusal))
+}
+
+/// No guest runs, so the image or else the type may be for any computer; what neither says is this one's.
+fn launched_on(image: &Image, instance_type: Option<&str>, here: Architecture) -> Architecture {
+    let named = image.architecture.as_deref().and_then(Architecture::from_ec2);
+    let of_type = || Some(InstanceType::find(instance_type?)?.architecture);
+    named.or_else(of_type).unwrap_or(here)
 }
 
 /// Listens for this computer alone.

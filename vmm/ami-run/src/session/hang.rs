@@ -29,6 +29,7 @@ const LAST_LOOK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Suspect {
     way: Way,
+    architecture: Architecture,
     image: String,
     /// None: nothing is started from a disk.
     root: Option<Volume>,
@@ -45,11 +46,12 @@ impl Suspect {
             (_, "uefi") => Way::Uefi,
             _ => Way::Bios,
         };
+        // It runs here, so it is for this computer.
+        let architecture = Architecture::from_ec2(&record.architecture)
+            .or(Architecture::of_this_computer())
+            .unwrap_or(Architecture::X86_64);
         let claims = Claims {
-            architecture: match record.architecture.as_str() {
-                "arm64" => Some(Architecture::Arm64),
-                _ => Some(Architecture::X86_64),
-            },
+            architecture: Some(architecture),
             // How it is started here, unless the image says nothing: that it does not may be what is wrong.
             boot_mode: record.boot_mode.as_ref().map(|_| record.current_instance_boot_mode.clone()),
             root_device_name: None,
@@ -57,7 +59,7 @@ impl Suspect {
             ena_support: Some(record.ena_support),
         };
         let root = root.filter(|_| way != Way::Kernel).cloned();
-        Suspect { way, image: record.own.name.clone(), root, claims, has_firmware_log }
+        Suspect { way, architecture, image: record.own.name.clone(), root, claims, has_firmware_log }
     }
 }
 
@@ -108,11 +110,22 @@ impl Watch {
 
     fn judge(&self, reached: &Reached, running: Option<Instant>, now: Instant) -> Explanation {
         let (start, said) = (ui::start(), self.words.said());
-        let Suspect { way, image, has_firmware_log, .. } = &self.suspect;
-        let (way, has_firmware_log) = (*way, *has_firmware_log);
+        let Suspect { way, architecture, image, has_firmware_log, .. } = &self.suspect;
+        let (way, architecture, has_firmware_log) = (*way, *architecture, *has_firmware_log);
         let findings = self.findings.as_deref().unwrap_or_default();
         let said = &said;
-        explain(&Case { way, image, start, running, now, reached, said, findings, has_firmware_log })
+        explain(&Case {
+            way,
+            architecture,
+            image,
+            start,
+            running,
+            now,
+            reached,
+            said,
+            findings,
+            has_firmware_log,
+        })
     }
 
     /// Waits no longer than this for what is found on the disk.
@@ -193,13 +206,13 @@ struct Look {
 impl Look {
     /// None: there is no disk, or no way to look at it.
     fn begin(suspect: &Suspect) -> Option<Look> {
-        let (volume, claims) = (suspect.root.clone()?, suspect.claims.clone());
+        let (volume, claims, here) = (suspect.root.clone()?, suspect.claims.clone(), suspect.architecture);
         let done = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).ok()?);
         let (sender, found) = channel();
         let is_over = Arc::new(AtomicBool::new(false));
         let (over, tell) = (Arc::clone(&is_over), super::Tell(Arc::clone(&done)));
         let work = move || {
-            let findings = look_at(&volume, &claims, &over).unwrap_or_else(|cause| {
+            let findings = look_at(&volume, &claims, here, &over).unwrap_or_else(|cause| {
                 log::info!("the disk of the silent guest cannot be looked at: {cause}");
                 Vec::new()
             });
@@ -222,10 +235,15 @@ impl Drop for Look {
     }
 }
 
-fn look_at(volume: &Volume, claims: &Claims, is_over: &AtomicBool) -> io::Result<Vec<Finding>> {
+fn look_at(
+    volume: &Volume,
+    claims: &Claims,
+    here: Architecture,
+    is_over: &AtomicBool,
+) -> io::Result<Vec<Finding>> {
     let mut disk = Endable { reader: volume.reader()?, is_over };
     let contents = look(&mut disk, volume.size(), Depth::System)?;
-    let mut findings = lint(&contents, Some(claims));
+    let mut findings = lint(&contents, Some(claims), here);
     findings.retain(|finding| finding.severity < Severity::Information);
     Ok(findings)
 }

@@ -14,7 +14,7 @@ const MAX_LINE: usize = 200;
 type Tells = fn(&str) -> Word;
 
 /// How a line of the firmware's begins, and what it tells.
-const LINES: [(&str, Tells); 26] = [
+const LINES: [(&str, Tells); 29] = [
     // SeaBIOS: its banner, its menu, and its option ROM.
     ("SeaBIOS (", |_| Word::Other),
     ("Machine UUID ", |_| Word::Other),
@@ -31,6 +31,11 @@ const LINES: [(&str, Tells); 26] = [
     ("BdsDxe: ", |_| Word::Other),
     (">>Start ", |_| Word::Other),
     ("PXE-E", |_| Word::Other),
+    // On arm64: what it says first (ArmPlatformPkg, PrePeiCore), and where a fault ends it
+    // (ArmPkg, DefaultExceptionHandlerLib).
+    ("UEFI firmware (version ", |_| Word::Other),
+    ("Synchronous Exception at ", |line| Word::Failed(line.to_owned())),
+    ("Recursive exception occurred while ", |_| Word::Other),
     // Its shell, and the table that it begins with.
     ("UEFI Interactive Shell", |_| Word::Shell),
     ("Shell>", |_| Word::Shell),
@@ -157,6 +162,27 @@ mod tests {
         assert_eq!(said(&shell), firmware(Word::Shell));
         let loader = "BdsDxe: starting Boot0001 \"UEFI Disk\" from PciRoot(0x0)/Pci(0x4,0x0)\r\n";
         assert!(matches!(said(loader).firmware, Some(Word::Starting(_))));
+    }
+
+    /// As Debian's AAVMF says it; what follows is Linux, whose loader speaks by the firmware.
+    #[test]
+    fn firmware_for_arm64_is_known_and_the_kernel_behind_it_is_not_it() {
+        let banner =
+            "UEFI firmware (version  built at 13:10:49 on Nov  5 2024)\r\n\u{1b}[2J\u{1b}[01;01H\u{1b}[=3h";
+        assert_eq!(said(banner), firmware(Word::Other));
+        let nothing = format!(
+            "{banner}BdsDxe: failed to load Boot0001 \"UEFI QEMU NVMe Ctrl vol 1\" from \
+             PciRoot(0x0)/Pci(0x1,0x0)/NVMe(0x1,00-00-00-00-00-00-00-00): Not Found\r\n"
+        );
+        assert!(matches!(said(&nothing), Said { firmware: Some(Word::Failed(_)), others: None, .. }));
+        let fault = said(&format!("{banner}\n\nSynchronous Exception at 0x000000005C0D1000\n"));
+        assert_eq!(fault, firmware(Word::Failed("Synchronous Exception at 0x000000005C0D1000".to_owned())));
+        for line in [
+            "EFI stub: Booting Linux Kernel...",
+            "[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x413fd0c1]",
+        ] {
+            assert!(said(&format!("{banner}{line}\r\n")).others.is_some(), "{line}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::args::Inspect;
 use crate::exit::Code;
 use crate::failure::Failure;
 use crate::inspect::{self, Seen};
-use crate::{answer, ui};
+use crate::{answer, host, ui};
 use ami_run_inspect::{
     BootCodeKind, BootEntry, Contents, Guess, Machine, Menu, Partition, Place, Table, guess, starts,
 };
@@ -25,8 +25,14 @@ fn show(args: &Inspect) -> Result<Code, Failure> {
         let message = format!("{} has no snapshot as its root volume", args.looked.image.display());
         return Err(Failure::new(Code::Refused, message).hint("`ami-run image lint` says why"));
     };
-    let assumed = claims.is_none().then(|| guess(&contents));
-    let page = page(&contents, assumed.as_ref());
+    let here = host::this_computer()?;
+    let assumed = claims.is_none().then(|| guess(&contents, here));
+    let mut page = page(&contents, assumed.as_ref());
+    let architecture = claims.and_then(|claims| claims.architecture);
+    let architecture = architecture.or(assumed.as_ref().map(|guess| guess.architecture));
+    if let Some(elsewhere) = architecture.and_then(|architecture| host::elsewhere(architecture, here)) {
+        page = format!("{:<11}{elsewhere}\n{page}", "for");
+    }
     Ok(answer::tell(args.looked.output, &page, &json(&contents, assumed.as_ref()), Code::Success))
 }
 

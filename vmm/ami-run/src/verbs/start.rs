@@ -4,11 +4,12 @@ use super::{Asked, Several, ask, refused, resolve, run, told, until};
 use crate::args::{Reboot, Start};
 use crate::exit::Code;
 use crate::failure::Failure;
-use crate::{answer, instance, metadata};
+use crate::{answer, host, instance, metadata};
 use ami_run_catalog::control::Action;
 use ami_run_catalog::{
     Catalog, CatalogError, Held, InstanceRecord, State, Step, Transition, check_reboot, check_start,
 };
+use ami_run_image::Architecture;
 use serde::Serialize;
 use std::ffi::OsString;
 
@@ -39,6 +40,7 @@ fn start_one(catalog: &Catalog, id: &str, force: bool) -> Result<Transition, Fai
         let (state, held) = hold(catalog, id).map_err(refused)?;
         let previous_state = *first.get_or_insert(state);
         if let Some(mut held) = held {
+            check_machine(held.record())?;
             if let Some(source) = &held.record().own.iam_credentials {
                 metadata::tell_lending(source).map_err(|failure| {
                     let hint =
@@ -61,6 +63,18 @@ fn start_one(catalog: &Catalog, id: &str, force: bool) -> Result<Transition, Fai
         })?;
     };
     Ok(Transition { instance_id: id.to_owned(), current_state: State::Running, previous_state })
+}
+
+/// Refuses what no machine of this computer's can be, however the instance came here.
+fn check_machine(record: &InstanceRecord) -> Result<(), Failure> {
+    let (id, here) = (&record.instance_id, host::this_computer()?);
+    host::check_architecture(id, &record.architecture, here)?;
+    match record.own.start {
+        ami_run_catalog::Start::Firmware(_) if here == Architecture::Arm64 => {
+            host::check_uefi_memory(record.own.memory_mib, id)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The state of an instance that may be started; and the instance, if that is still to be done.

@@ -6,15 +6,15 @@ use crate::exit::Code;
 use crate::failure::Failure;
 use crate::{answer, ui};
 use ami_run_catalog::{Catalog, InstanceRecord, Start, State, UEFI_VARS};
-use ami_run_firmware::uefi::{Store, aws};
+use ami_run_firmware::uefi::{AAVMF_STORE, Store, aws};
 use ami_run_storage::flash::{FlashError, FlashFile};
 use serde::Serialize;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Of the variables' flash: OVMF's of 2 and of 4 MiB (OvmfPkg/Include/Fdf/OvmfPkgDefines.fdf.inc). What the instance's
-/// firmware is now may not be what it ran with.
-const SIZES: [usize; 2] = [0x2_0000, 0x8_4000];
+/// Of the variables' flash: OVMF's of 2 and of 4 MiB (OvmfPkg/Include/Fdf/OvmfPkgDefines.fdf.inc), and AAVMF's. What
+/// the instance's firmware is now may not be what it ran with.
+const SIZES: [usize; 3] = [0x2_0000, 0x8_4000, AAVMF_STORE];
 
 /// GetInstanceUefiData's result.
 #[derive(Debug, Serialize)]
@@ -81,9 +81,35 @@ fn encoded(catalog: &Catalog, id: &str) -> Result<String, Failure> {
 
 /// By the one size that fits. What is behind an image of the wrong size is no log.
 fn read(path: &Path) -> Result<Vec<u8>, FlashError> {
-    let [small, large] = SIZES;
-    match FlashFile::read(path, small) {
-        Err(FlashError::WrongSize { .. }) => FlashFile::read(path, large),
-        read => read,
+    let [first, others @ ..] = SIZES;
+    others.into_iter().fold(FlashFile::read(path, first), |found, size| match found {
+        Err(FlashError::WrongSize { .. }) => FlashFile::read(path, size),
+        found => found,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ami_run_storage::flash::Change;
+
+    #[test]
+    fn each_size_is_read_with_what_was_written_last_and_no_other_size() {
+        let folder = tempfile::TempDir::new().unwrap();
+        for size in SIZES {
+            for last in [0, size - 3] {
+                let path = folder.path().join(format!("{size:x}-{last:x}"));
+                let mut image = vec![0xff; size];
+                FlashFile::create(&path, &image).unwrap();
+                assert!(read(&path).unwrap() == image, "{size:#x} as it was made");
+                let (file, _) = FlashFile::open(&path, size).unwrap();
+                file.append(u32::try_from(last).unwrap(), Change::Bytes(b"new")).unwrap();
+                image[last..last + 3].copy_from_slice(b"new");
+                assert!(read(&path).unwrap() == image, "{size:#x} with a change at {last:#x}");
+            }
+        }
+        let path = folder.path().join("other");
+        std::fs::write(&path, vec![0xff; AAVMF_STORE + 0x4_0000]).unwrap();
+        assert!(matches!(read(&path), Err(FlashError::WrongSize { .. })));
     }
 }

@@ -159,7 +159,8 @@ fn events(chip: &Chip) -> Encoded {
     let interrupt = Interrupt::new(true, true, false, false, chip.gsi());
     let (address, length) = (low(chip.registers.start), low(chip.registers.len));
     let (register, button) = (Path::new("ESEL"), Path::new("\\_SB_.PWRB"));
-    let field = vec![FieldEntry::Named(*b"ESEL", 32)];
+    let (begun, one) = (Path::new("EUSE"), 1u8);
+    let field = vec![FieldEntry::Named(*b"ESEL", 32), FieldEntry::Named(*b"EUSE", 32)];
     let (lock, rule) = (FieldLockRule::NoLock, FieldUpdateRule::WriteAsZeroes);
     Encoded::new(&[
         &Device::new(
@@ -170,6 +171,8 @@ fn events(chip: &Chip) -> Encoded {
                 &Name::new("_CRS".into(), &ResourceTemplate::new(vec![&interrupt])),
                 &OpRegion::new("EREG".into(), OpRegionSpace::SystemMemory, &address, &length),
                 &Field::new("EREG".into(), FieldAccessType::DWord, lock, rule, field),
+                // Tells the machine that somebody listens from now on.
+                &Method::new("_INI".into(), 0, false, vec![&Store::new(&begun, &one)]),
                 &Method::new(
                     "_EVT".into(),
                     1,

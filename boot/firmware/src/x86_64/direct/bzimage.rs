@@ -1,12 +1,11 @@
 //! bzImage: Linux's own format (Documentation/arch/x86/boot.rst). Entered by the 32-bit protocol, which every
 //! such kernel has, whether it is a 32- or a 64-bit one, and which needs no page tables from us.
 
-use super::spec::{
-    BOOT_FLAG, LOADED_HIGH, LOADER_OTHER, SETUP_HEADER, SETUP_MAGIC, SetupHeader, VERSION_WITH_INIT_SIZE,
-};
-use super::{Kernel, damaged, layout};
+use super::spec::{LOADED_HIGH, LOADER_OTHER, SETUP_HEADER, SetupHeader, VERSION_WITH_INIT_SIZE};
+use super::{Kernel, WANTED, damaged, layout};
 use crate::FirmwareError;
 use crate::file::Source;
+use crate::kernel::identify::{BOOT_FLAG, SETUP_MAGIC};
 use crate::x86_64::direct::entry::Protocol;
 use zerocopy::FromBytes;
 
@@ -23,7 +22,8 @@ pub(super) fn plan(source: &Source, head: &[u8]) -> Result<Kernel, FirmwareError
     let version = header.version.get();
     if version < VERSION_WITH_INIT_SIZE || header.loadflags & LOADED_HIGH == 0 {
         let found = format!("an old kernel (boot protocol {}.{:02})", version >> 8, version & 0xff);
-        return Err(FirmwareError::NotAKernel { path: source.path.clone(), found });
+        let path = source.path.clone();
+        return Err(FirmwareError::NotAKernel { path, found, wanted: WANTED.formats });
     }
     let setup = match u64::from(header.setup_sects) {
         0 => DEFAULT_SETUP_SECTORS,

@@ -8,17 +8,13 @@
 use super::spec::{Module, NOTE_NAME, NOTE_PHYS32_ENTRY, ProgramHeader, SETUP_HEADER, StartInfo};
 use super::*;
 use crate::board::sample;
-use std::io::Write;
+use crate::kernel::sample::{Random, file, put, read};
 use std::os::unix::fs::FileExt;
 use tempfile::{NamedTempFile, TempDir};
 use zerocopy::IntoBytes;
 
 const MIB: u64 = 1 << 20;
 const CODE: &[u8] = b"\xb0A\xba\xf8\x03\0\0\xee\xf4";
-
-fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
-    bytes[offset..offset + value.len()].copy_from_slice(value);
-}
 
 fn segment(kind: u32, address: u64, offset: u64, file: u64, memory: u64) -> Vec<u8> {
     let header = ProgramHeader {
@@ -78,24 +74,12 @@ fn board(mib: u64) -> Board {
     Board { ram: vec![Range::new(0, mib * MIB)], ..sample::board() }
 }
 
-fn file(bytes: &[u8]) -> NamedTempFile {
-    let mut file = NamedTempFile::new().unwrap();
-    file.write_all(bytes).unwrap();
-    file
-}
-
 fn boot(kernel: &[u8], initrd: Option<&[u8]>, mib: u64) -> Result<(Memory, Entry), FirmwareError> {
     let (kernel, initrd) = (file(kernel), initrd.map(file));
     let board = board(mib);
     let memory = Memory::new(&board.ram).unwrap();
     let direct = open(kernel.path(), initrd.as_ref().map(|file| file.path()), "console=ttyS0")?;
     Ok((memory.clone(), direct.load(&memory, &board)?))
-}
-
-fn read(memory: &Memory, address: u64, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    memory.read(Gpa(address), &mut bytes).unwrap();
-    bytes
 }
 
 fn number(memory: &Memory, address: u64) -> u64 {
@@ -277,18 +261,6 @@ fn paths_that_are_no_files_are_told() {
     assert!(text(open(kernel.path(), Some(folder.path()), "")).contains("name an initrd"));
     assert!(text(open(kernel.path(), Some(empty.path()), "")).contains("is empty"));
     assert!(text(open(&folder.path().join("none"), None, "")).contains("cannot read"));
-}
-
-/// A small generator, so that a failure can be repeated (Marsaglia's xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % bound as u64).unwrap()
-    }
 }
 
 #[test]

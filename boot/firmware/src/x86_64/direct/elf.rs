@@ -6,12 +6,14 @@ use super::spec::{
     ELF_CLASS_64, ELF_EXECUTABLE, ELF_LITTLE_ENDIAN, ELF_SHARED, ELF_X86_64, ElfHeader, NOTE_NAME,
     NOTE_PHYS32_ENTRY, NoteHeader, ProgramHeader, SEGMENT_LOAD, SEGMENT_NOTE,
 };
-use super::{Kernel, bzimage, damaged, layout};
+use super::{Kernel, WANTED, bzimage, damaged, layout};
 use crate::FirmwareError;
 use crate::file::Source;
+use crate::kernel::identify::elf_machine;
+use crate::kernel::made_for;
 use crate::x86_64::direct::entry::Protocol;
 use ami_run_memory::Range;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Linux's COMMAND_LINE_SIZE without the NUL: it cuts off what is longer.
 const COMMAND_LINE_MAX: usize = 2047;
@@ -20,16 +22,6 @@ const INITRD_MAX: u64 = 0x7fff_ffff;
 /// Kernels have five.
 const MAX_SEGMENTS: u16 = 64;
 const MAX_NOTES: u64 = 64 << 10;
-
-const MACHINES: [(u16, &str); 7] = [
-    (3, "32-bit x86"),
-    (20, "32-bit PowerPC"),
-    (21, "PowerPC"),
-    (22, "s390"),
-    (40, "32-bit arm"),
-    (183, "arm64"),
-    (243, "RISC-V"),
-];
 
 pub(super) fn plan(source: &Source, head: &[u8]) -> Result<Kernel, FirmwareError> {
     let Ok((header, _)) = ElfHeader::read_from_prefix(head) else {
@@ -54,25 +46,20 @@ pub(super) fn plan(source: &Source, head: &[u8]) -> Result<Kernel, FirmwareError
 }
 
 fn check_kind(source: &Source, header: &ElfHeader) -> Result<(), FirmwareError> {
-    let made_for = |architecture: String| {
-        Err(FirmwareError::KernelArchitecture { path: source.path.clone(), architecture })
-    };
+    let made_for = |architecture: &str| Err(made_for(&source.path, architecture, WANTED));
     let little = header.encoding == ELF_LITTLE_ENDIAN;
-    let machine = if little { header.machine.get() } else { header.machine.get().swap_bytes() };
-    if machine != ELF_X86_64 || !little {
-        let known = MACHINES.iter().find(|(number, _)| *number == machine);
-        return made_for(
-            known.map_or(format!("another CPU (ELF machine {machine})"), |(_, name)| (*name).into()),
-        );
+    if header.machine.get() != ELF_X86_64 || !little {
+        return made_for(&elf_machine(header.as_bytes()));
     }
     if header.class != ELF_CLASS_64 {
-        return made_for("32-bit x86".to_owned());
+        return made_for("32-bit x86");
     }
     match header.kind.get() {
         ELF_EXECUTABLE | ELF_SHARED => Ok(()),
         _ => Err(FirmwareError::NotAKernel {
             path: source.path.clone(),
             found: "an ELF file that cannot be run (an object, a module or a core dump)".to_owned(),
+            wanted: WANTED.formats,
         }),
     }
 }

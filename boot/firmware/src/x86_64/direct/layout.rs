@@ -23,7 +23,3 @@ pub(super) const PAGE: u64 = 0x1000;
 /// The F-segment's halves: for the RSDP, and for SMBIOS.
 pub(super) const RSDP: Range = Range { start: 0xf_0000, len: 0x8000 };
 pub(super) const SMBIOS: Range = Range { start: 0xf_8000, len: 0x8000 };
-
-pub(super) fn page_floor(address: u64) -> u64 {
-    address & !(PAGE - 1)
-}

@@ -15,7 +15,6 @@ mod bzimage;
 mod elf;
 mod entry;
 mod handover;
-mod identify;
 mod layout;
 mod spec;
 
@@ -24,19 +23,18 @@ pub use entry::{DescriptorTable, Entry, Protocol, Registers, Segment};
 use crate::FirmwareError;
 use crate::board::Board;
 use crate::file::Source;
+use crate::kernel::identify;
+use crate::kernel::{self, Opened, Wanted, damaged, page_floor, too_small};
 use crate::placement;
 use crate::x86_64::{acpi, memory_map, smbios};
 use ami_run_memory::{Gpa, Memory, Range};
 use handover::Facts;
-use identify::Format;
-use linux_loader::loader::{self, BzImage, Elf, KernelLoader};
+use linux_loader::loader::{BzImage, Elf, KernelLoader};
 use spec::SetupHeader;
 use std::path::Path;
 
-/// A kernel with all its debug information has most of this.
-const MAX_KERNEL_FILE: u64 = 1 << 30;
-const KERNEL_WANTED: &str = "a kernel";
-const INITRD_WANTED: &str = "an initrd";
+const WANTED: Wanted =
+    Wanted { architecture: "x86_64", formats: "a bzImage (vmlinuz) or an ELF file (vmlinux)" };
 
 /// A kernel to start, its files open and its headers judged.
 #[derive(Debug)]
@@ -62,41 +60,23 @@ struct Kernel {
     header: SetupHeader,
 }
 
-fn damaged(source: &Source, what: &str) -> FirmwareError {
-    FirmwareError::KernelDamaged { path: source.path.clone(), what: what.to_owned() }
+#[derive(Clone, Copy, Debug)]
+enum Format {
+    BzImage,
+    Elf,
 }
 
 /// Opens the files and tells what is wrong with them, before there is a machine.
 pub fn open(kernel: &Path, initrd: Option<&Path>, command_line: &str) -> Result<Direct, FirmwareError> {
-    let source = Source::open(kernel, KERNEL_WANTED)?;
-    let head = source.read(0, identify::HEAD)?;
-    let format = identify::identify(kernel, &head)?;
-    if source.length > MAX_KERNEL_FILE {
-        let found = format!("{} MiB long", source.length >> 20);
-        return Err(FirmwareError::NotAKernel { path: source.path, found });
-    }
-    let kernel = match format {
-        Format::BzImage => bzimage::plan(&source, &head)?,
-        Format::Elf => elf::plan(&source, &head)?,
+    let Opened { source, head, format } = kernel::open(kernel, WANTED)?;
+    let (format, kernel) = match format {
+        identify::Format::BzImage => (Format::BzImage, bzimage::plan(&source, &head)?),
+        identify::Format::Elf => (Format::Elf, elf::plan(&source, &head)?),
+        identify::Format::Image => return Err(kernel::made_for(&source.path, "arm64", WANTED)),
     };
-    check_command_line(command_line, &kernel)?;
-    let initrd = initrd.map(|path| Source::open(path, INITRD_WANTED)).transpose()?;
-    if let Some(empty) = initrd.as_ref().filter(|initrd| initrd.length == 0) {
-        return Err(FirmwareError::InitrdEmpty { path: empty.path.clone() });
-    }
+    kernel::check_command_line(command_line, kernel.command_line_max.min(layout::COMMAND_LINE_ROOM - 1))?;
+    let initrd = kernel::open_initrd(initrd)?;
     Ok(Direct { source, format, kernel, initrd, command_line: command_line.to_owned() })
-}
-
-fn check_command_line(command_line: &str, kernel: &Kernel) -> Result<(), FirmwareError> {
-    let limit = kernel.command_line_max.min(layout::COMMAND_LINE_ROOM - 1);
-    let length = command_line.len();
-    if length > limit {
-        return Err(FirmwareError::CommandLineTooLong { length, limit });
-    }
-    if command_line.contains('\0') {
-        return Err(FirmwareError::CommandLineNul);
-    }
-    Ok(())
 }
 
 impl Direct {
@@ -107,10 +87,10 @@ impl Direct {
         let low_end = memory_map::low_end(board);
         let pages = |bytes: &[u8]| (bytes.len() as u64).next_multiple_of(layout::PAGE);
         let room = tables.files.iter().fold(0u64, |room, file| room.saturating_add(pages(&file.bytes)));
-        let tables_start = layout::page_floor(low_end.saturating_sub(room));
+        let tables_start = page_floor(low_end.saturating_sub(room));
         let free_end = tables_start.min(layout::KERNEL_MAX);
         if self.kernel.end > free_end {
-            return Err(too_small("kernel", &self.source, self.kernel.end.saturating_add(room), board));
+            return Err(too_small("kernel", &self.source, self.kernel.end.saturating_add(room), &board.ram));
         }
         let initrd = self
             .initrd
@@ -119,7 +99,7 @@ impl Direct {
             .transpose()?;
         self.copy_kernel(memory)?;
         if let (Some(source), Some(place)) = (&self.initrd, initrd) {
-            copy(source, place, memory)?;
+            kernel::copy(source, place, memory)?;
         }
         let tables_place = Range::new(tables_start, low_end.saturating_sub(tables_start));
         let rsdp = place_tables(&tables, tables_place, memory)?;
@@ -148,14 +128,13 @@ impl Direct {
         let ceiling = self.kernel.initrd_max.saturating_add(1).min(layout::KERNEL_MAX);
         let limit = ceiling.saturating_sub(floor.saturating_add(layout::PAGE));
         if initrd.length > limit {
-            let size = initrd.length.div_ceil(1 << 20);
-            return Err(FirmwareError::InitrdTooBig { path: initrd.path.clone(), size, limit: limit >> 20 });
+            return Err(kernel::initrd_too_big(initrd, limit));
         }
-        let start = layout::page_floor(free_end.min(ceiling).saturating_sub(initrd.length));
+        let start = page_floor(free_end.min(ceiling).saturating_sub(initrd.length));
         if start < floor {
             let needed =
                 floor.saturating_add(initrd.length).saturating_add(tables).saturating_add(layout::PAGE);
-            return Err(too_small("initrd", initrd, needed, board));
+            return Err(too_small("initrd", initrd, needed, &board.ram));
         }
         Ok(Range::new(start, initrd.length))
     }
@@ -166,25 +145,11 @@ impl Direct {
             Format::BzImage => BzImage::load(memory.ram(), None, &mut file, None),
             Format::Elf => Elf::load(memory.ram(), None, &mut file, None),
         };
-        loaded.map(|_| ()).map_err(|error| self.loader_error(&error))
+        // The headers were judged before, so that little can be wrong here but the reading.
+        loaded
+            .map(|_| ())
+            .map_err(|error| damaged(&self.source, &format!("it cannot be copied into memory ({error})")))
     }
-
-    /// The headers were judged before, so that little can be wrong here but the reading.
-    fn loader_error(&self, error: &loader::Error) -> FirmwareError {
-        damaged(&self.source, &format!("it cannot be copied into memory ({error})"))
-    }
-}
-
-fn too_small(what: &'static str, source: &Source, needed: u64, board: &Board) -> FirmwareError {
-    let given = board.ram.iter().fold(0u64, |sum, range| sum.saturating_add(range.len)) >> 20;
-    FirmwareError::MemoryTooSmall { what, path: source.path.clone(), needed: needed.div_ceil(1 << 20), given }
-}
-
-/// Reads a whole file straight into guest memory.
-fn copy(source: &Source, place: Range, memory: &Memory) -> Result<(), FirmwareError> {
-    let mut buffers = memory.buffers();
-    buffers.push(Gpa(place.start), place.len)?;
-    buffers.fill_from(0, place.len, &source.file, 0).map_err(|error| source.cannot_read(error))
 }
 
 /// Returns where the RSDP is.

@@ -8,8 +8,6 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Where the setup header begins, in the kernel's file and in the zero page.
 pub(super) const SETUP_HEADER: usize = 0x1f1;
-pub(super) const SETUP_MAGIC: u32 = u32::from_le_bytes(*b"HdrS");
-pub(super) const BOOT_FLAG: u16 = 0xaa55;
 /// The first version that tells how much memory the kernel needs while it starts (Linux 2.6.31).
 pub(super) const VERSION_WITH_INIT_SIZE: u16 = 0x020a;
 /// loadflags bit 0: the kernel is loaded at 1 MiB.
@@ -121,7 +119,6 @@ const _: () = assert!(size_of::<StartInfo>() == 56);
 const _: () = assert!(size_of::<Module>() == 32);
 const _: () = assert!(size_of::<MemoryMapEntry>() == 24);
 
-pub(super) const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
 pub(super) const ELF_CLASS_64: u8 = 2;
 pub(super) const ELF_LITTLE_ENDIAN: u8 = 1;
 pub(super) const ELF_EXECUTABLE: u16 = 2;

@@ -43,6 +43,11 @@ pub(crate) fn set_entry(vcpu: &VcpuFd, entry: &Entry) -> Result<(), MachineError
     vcpu.set_regs(&general).map_err(MachineError::call("KVM_SET_REGS"))
 }
 
+/// Where the vCPU is.
+pub(crate) fn instruction_address(vcpu: &VcpuFd) -> Option<u64> {
+    vcpu.get_regs().ok().map(|registers| registers.rip)
+}
+
 fn segment(from: Segment) -> kvm_segment {
     let Segment { base, limit, selector, type_, s, dpl, present, db, l, g } = from;
     kvm_segment { base, limit, selector, type_, s, dpl, present, db, l, g, ..kvm_segment::default() }

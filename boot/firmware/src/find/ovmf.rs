@@ -3,11 +3,11 @@
 //! Together they fill the top of the first 4 GiB: the code ends there, and finds its variables before itself
 //! (OvmfPkg/Include/Fdf/OvmfPkgDefines.fdf.inc).
 
-use super::descriptions::{self, Flash};
-use super::{Firmware, Places, Uefi, bios, first, smm};
+use super::descriptions::{self, Flash, PC};
+use super::{Firmware, Places, Uefi, aavmf, bios, checked, first, is_qcow2, smm};
 use crate::FirmwareError;
 use crate::file::Source;
-use crate::uefi::{Store, volume_at};
+use crate::uefi::volume_at;
 use std::path::{Path, PathBuf};
 
 /// Code and variables where no description names them: Debian and Ubuntu (package ovmf), and its older releases;
@@ -38,6 +38,8 @@ const HEADER: usize = 128;
 const VECTOR: u64 = 20;
 const VECTOR_SIGNATURE: &[u8] = b"VTF\0";
 
+const EXAMPLE: &str = "OVMF_CODE_4M.fd";
+const TEMPLATE: &str = "OVMF_VARS file";
 const WANTED: &str = "UEFI firmware (OVMF_CODE_4M.fd)";
 const WANTED_VARIABLES: &str = "a UEFI variable store (OVMF_VARS_4M.fd)";
 
@@ -58,7 +60,7 @@ struct Candidate {
 
 fn discover(places: &Places) -> Result<Uefi, FirmwareError> {
     let fits = |flash: &Flash| flash.ours && !flash.needs_smm && !flash.has_keys;
-    let described = flashes(places).into_iter().filter(fits);
+    let described = descriptions::flashes(places, PC).into_iter().filter(fits);
     let described = described.map(|Flash { code, variables, .. }| Candidate { code, variables, fit: true });
     let known = KNOWN_PATHS.map(|(code, variables)| Candidate {
         code: places.system(code),
@@ -79,30 +81,24 @@ fn discover(places: &Places) -> Result<Uefi, FirmwareError> {
     found?.ok_or(FirmwareError::UefiNotInstalled)
 }
 
-fn flashes(places: &Places) -> Vec<Flash> {
-    descriptions::read(places).iter().filter_map(|description| description.uefi(places)).collect()
-}
-
 fn named(places: &Places, code: &Path) -> Result<Uefi, FirmwareError> {
     let source = open(code)?;
     if let Some(variables) = variables_before(&source)? {
         check_smm(&source, variables)?;
         return combined(source, variables);
     }
-    let same = |path: &Path| path == code || path.canonicalize().ok() == code.canonicalize().ok();
-    let described: Vec<Flash> = flashes(places).into_iter().filter(|flash| same(&flash.code)).collect();
+    let described = descriptions::flashes_of(places, PC, code);
     if described.iter().any(|flash| flash.needs_smm) {
         return Err(FirmwareError::NeedsSmm { path: source.path });
     }
-    // A build may be described with and without somebody's keys.
-    let without_keys = described.iter().find(|flash| !flash.has_keys);
-    if let Some(flash) = without_keys.or(described.first()) {
+    if let Some(flash) = descriptions::without_keys(&described) {
         return split(source, &flash.variables);
     }
     check_smm(&source, 0)?;
     let beside = beside(code);
     if !beside.exists() {
-        return Err(FirmwareError::NoVariables { code: code.to_owned(), wanted: beside });
+        let code = code.to_owned();
+        return Err(FirmwareError::NoVariables { code, wanted: beside, template: TEMPLATE });
     }
     split(source, &beside)
 }
@@ -117,12 +113,12 @@ fn beside(code: &Path) -> PathBuf {
 /// Opens what seems to be code, alone or behind variables.
 fn open(path: &Path) -> Result<Source, FirmwareError> {
     let source = Source::open(path, WANTED)?;
-    let not = |found: String| Err(FirmwareError::NotUefi { path: path.to_owned(), found });
+    let not = |found: String| Err(not_uefi(&source, found));
     if bios::is_bios(&source)? {
         return Err(FirmwareError::BiosForUefi { path: source.path });
     }
     let header = source.read(0, HEADER)?;
-    if header.starts_with(b"QFI\xfb") {
+    if is_qcow2(&header) {
         return not(
             "a qcow2 file (qemu-img convert -O raw makes raw ones, of the code and of the variables)"
                 .to_owned(),
@@ -130,6 +126,7 @@ fn open(path: &Path) -> Result<Source, FirmwareError> {
     }
     let size = source.length;
     match volume_at(&header) {
+        _ if aavmf::is_code(&source)? => return not("made for arm64".to_owned()),
         None => return not("without a firmware volume at its beginning".to_owned()),
         Some((length, true)) if length >= size => return not("variables alone, without code".to_owned()),
         Some(_) => {}
@@ -138,18 +135,27 @@ fn open(path: &Path) -> Result<Source, FirmwareError> {
     if size > most || !size.is_multiple_of(PAGE) {
         return not(format!("{size} bytes long, and OVMF has 2 or 4 MiB, variables included"));
     }
-    let signature = source.read(size.saturating_sub(VECTOR), VECTOR_SIGNATURE.len())?;
-    if signature != VECTOR_SIGNATURE {
+    if !has_vector(&source)? {
         return not("without EDK II's reset vector for x86 at its end".to_owned());
     }
     Ok(source)
+}
+
+/// Whether it ends as UEFI firmware for x86 does.
+pub(super) fn has_vector(source: &Source) -> Result<bool, FirmwareError> {
+    let signature = source.read(source.length.saturating_sub(VECTOR), VECTOR_SIGNATURE.len())?;
+    Ok(signature == VECTOR_SIGNATURE)
+}
+
+fn not_uefi(source: &Source, found: String) -> FirmwareError {
+    FirmwareError::NotUefi { path: source.path.clone(), found, example: EXAMPLE }
 }
 
 /// The length of the variables that are before the code in its file, if they are.
 fn variables_before(source: &Source) -> Result<Option<u64>, FirmwareError> {
     let variables = volume_at(&source.read(0, HEADER)?).filter(|(_, variables)| *variables);
     let Some((length, _)) = variables else { return Ok(None) };
-    let not = |found: String| Err(FirmwareError::NotUefi { path: source.path.clone(), found });
+    let not = |found: String| Err(not_uefi(source, found));
     if !SIZES.contains(&source.length) {
         return not(format!("{} bytes long, and OVMF has 2 or 4 MiB, variables included", source.length));
     }
@@ -177,7 +183,7 @@ fn split(code: Source, variables: &Path) -> Result<Uefi, FirmwareError> {
     let mut rests = SIZES.iter().filter_map(|all| all.checked_sub(code.length)).filter(|rest| *rest != 0);
     let Some(needed) = rests.next() else {
         let found = format!("{} bytes long, which leaves no room for variables below it", code.length);
-        return Err(FirmwareError::NotUefi { path: code.path, found });
+        return Err(not_uefi(&code, found));
     };
     let source = Source::open(variables, WANTED_VARIABLES)?;
     let (path, size) = (variables.to_owned(), source.length);
@@ -189,14 +195,6 @@ fn split(code: Source, variables: &Path) -> Result<Uefi, FirmwareError> {
     Ok(Uefi { code: code.path, code_offset: 0, code_size: code.length, variables })
 }
 
-/// Variables that can be read.
-fn checked(variables: Firmware) -> Result<Firmware, FirmwareError> {
-    match Store::parse(&variables.bytes) {
-        Ok(_) => Ok(variables),
-        Err(problem) => Err(FirmwareError::Variables { path: variables.path, problem }),
-    }
-}
-
 #[cfg(test)]
-#[path = "uefi_test.rs"]
+#[path = "ovmf_test.rs"]
 pub(super) mod tests;
