@@ -21,18 +21,8 @@ pub(super) fn access(opened: Result<&Kvm, &io::Error>, around: &Surroundings) ->
             Check::new(name, Status::Ok, "may be used, and can do what a machine needs")
         }
         Ok(offer) => Check::new(name, Status::Failed, format!("it lacks {}", offer.missing.join(", ")))
-            .remedy(lacking(&offer.missing)),
+            .remedy(access::lacking(&offer.missing)),
         Err(failure) => Check::failed(name, failure.clone()),
-    }
-}
-
-/// An interrupt controller is hardware's: no kernel brings it.
-fn lacking(missing: &[&str]) -> &'static str {
-    if missing.iter().any(|name| name.contains("GIC")) {
-        "an arm64 guest needs what a GICv3 with an ITS has, as servers do: a computer with an older interrupt controller, \
-         such as a Raspberry Pi 4, runs none"
-    } else {
-        "start this computer with a newer kernel"
     }
 }
 

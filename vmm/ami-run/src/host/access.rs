@@ -134,6 +134,16 @@ pub(crate) fn refused(cause: &io::Error, around: &Surroundings) -> Failure {
     Failure { hint: remedy(cause, around), ..failure }
 }
 
+/// What to do about a KVM that lacks what a machine needs. An interrupt controller is hardware's: no kernel brings it.
+pub(crate) fn lacking(missing: &[&str]) -> &'static str {
+    if missing.iter().any(|name| name.contains("GIC")) {
+        "an arm64 guest needs what a GICv3 with an ITS has, as servers do: a computer with an older interrupt controller, \
+         such as a Raspberry Pi 4, runs none"
+    } else {
+        "start this computer with a newer kernel"
+    }
+}
+
 /// What to do about it.
 fn remedy(cause: &io::Error, around: &Surroundings) -> Option<String> {
     let contained = around.container.as_deref();

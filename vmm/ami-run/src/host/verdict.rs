@@ -1,6 +1,6 @@
 //! Whether this computer's KVM runs a guest's kernel or only emulates it: tried once, then remembered.
 
-use super::access::KVM;
+use super::access::{self, KVM};
 use crate::exit::Code;
 use crate::failure::Failure;
 use ami_run_machine::MachineError;
@@ -33,6 +33,7 @@ fn untried(cause: &MachineError) -> Failure {
         // What KVM_CREATE_VM says where another has switched the CPU's virtualization on.
         MachineError::Call { cause, .. } if cause.kind() == io::ErrorKind::ResourceBusy => failure
             .hint("another hypervisor uses the CPU: end the machines of VirtualBox, VMware and the like"),
+        MachineError::Capability(name) => failure.hint(access::lacking(&[*name])),
         _ => failure,
     }
 }
@@ -97,5 +98,12 @@ mod tests {
             |errno| MachineError::Call { what: "KVM_CREATE_VM", cause: io::Error::from_raw_os_error(errno) };
         assert!(untried(&call(libc::EBUSY)).hint.unwrap().contains("another hypervisor"));
         assert_eq!(untried(&call(libc::ENOMEM)).hint, None);
+    }
+
+    #[test]
+    fn a_computer_without_a_modern_interrupt_controller_is_told_what_it_lacks() {
+        let refused = untried(&MachineError::Capability("a GICv3 interrupt controller"));
+        assert_eq!(refused.code, Code::Host);
+        assert!(refused.hint.unwrap().contains("a GICv3 with an ITS"));
     }
 }

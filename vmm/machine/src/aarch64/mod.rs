@@ -92,9 +92,10 @@ pub(crate) fn ram_slots(ram: &Memory) -> Vec<Slot> {
     ram.slots()
 }
 
-/// KVM on arm64 runs guests by the CPU or not at all.
+/// KVM on arm64 runs guests by the CPU or not at all; but what it runs them with is the host's hardware.
 pub(crate) fn probe() -> Result<Verdict, MachineError> {
-    kvm::open().map(|_| Verdict::Real)
+    let lacks = missing_device(&kvm::open()?);
+    lacks.map_or(Ok(Verdict::Real), |name| Err(MachineError::Capability(name)))
 }
 
 /// There are no ports.
