@@ -23,9 +23,9 @@ heartbeat=10
 guest_packages=(
     qemu-system-x86 seabios ovmf shim-unsigned systemd-boot-efi acpica-tools device-tree-compiler dmidecode
     busybox-static cpio kmod xz-utils zstd
-    grub-pc-bin grub-common fdisk mmdebstrap gdisk e2fsprogs dosfstools mtools binutils make python3
-    fio qemu-utils libnbd-bin xfsprogs gzip curl openssl python3-venv
-    openssh-client openssh-server
+    grub-pc-bin grub-efi-amd64-bin grub-common fdisk mmdebstrap uidmap gdisk e2fsprogs dosfstools mtools
+    binutils make python3 fio qemu-utils libnbd-bin xfsprogs gzip curl openssl python3-venv openssh-client
+    openssh-server
 )
 # And what guests and programs of the other architecture do.
 # shellcheck disable=SC2034  # used by the targets

@@ -297,10 +297,11 @@ fn loaders_of_distributions_are_told() {
         .args(["fat", "part_gpt", "normal"])
         .output();
     if !made.is_ok_and(|output| output.status.success()) {
-        skipped("a GRUB", "packages grub-common and grub-efi-amd64-bin are not installed");
+        // It leaves what it began without its modules' package.
+        drop(std::fs::remove_file(&grub));
     }
     let all = [
-        (grub.as_path(), "GRUB", "grub-efi-amd64-bin"),
+        (grub.as_path(), "GRUB", "grub-common or grub-efi-amd64-bin"),
         (Path::new("/usr/lib/shim/shimx64.efi"), "shim", "shim-unsigned"),
         (Path::new("/usr/lib/shim/fbx64.efi"), "shim's fallback", "shim-unsigned"),
         (Path::new("/usr/lib/shim/mmx64.efi"), "MokManager", "shim-unsigned"),
