@@ -43,6 +43,8 @@ pub enum FirmwareError {
          the file with --firmware FILE"
     )]
     AavmfNotInstalled,
+    #[error("this computer gives no random bytes to start a kernel with")]
+    Random(#[source] io::Error),
     #[error("an arm64 machine has no BIOS: arm64 images start by UEFI alone; start by it: --boot-mode uefi")]
     NoBios,
     #[error(

@@ -15,8 +15,11 @@ use vm_fdt::FdtWriter;
 #[derive(Clone, Copy, Debug)]
 pub enum Reader<'a> {
     Firmware,
-    Kernel { command_line: &'a str, initrd: Option<Range> },
+    Kernel { command_line: &'a str, initrd: Option<Range>, seed: &'a Seed },
 }
+
+/// Random bytes that only this start of a kernel knows: it wipes them out of the tree when it has read them.
+pub type Seed = [u8; 40];
 
 // Phandles.
 const GIC: u32 = 1;
@@ -113,7 +116,12 @@ fn chosen(fdt: &mut FdtWriter, board: &Board, reader: Reader<'_>) -> Written {
         match reader {
             // It speaks to a PL011 alone.
             Reader::Firmware => fdt.property_string("stdout-path", &console),
-            Reader::Kernel { command_line, initrd } => {
+            Reader::Kernel { command_line, initrd, seed } => {
+                // The kernel's own place (KASLR), and its first random numbers.
+                if let Some((place, numbers)) = seed.split_first_chunk() {
+                    fdt.property_u64("kaslr-seed", u64::from_be_bytes(*place))?;
+                    fdt.property("rng-seed", numbers)?;
+                }
                 let serial = board.serial.map(|serial| at("/serial", serial.registers));
                 fdt.property_string("stdout-path", &serial.unwrap_or(console))?;
                 fdt.property_string("bootargs", command_line)?;

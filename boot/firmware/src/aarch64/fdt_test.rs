@@ -8,6 +8,13 @@ use std::process::Command;
 /// Properties by path: "/cpus/cpu@0/reg".
 type Tree = BTreeMap<String, Vec<u8>>;
 
+const SEED: Seed = {
+    let mut seed = [9; 40];
+    let (place, _) = seed.split_at_mut(8);
+    place.copy_from_slice(&[8, 7, 6, 5, 4, 3, 2, 1]);
+    seed
+};
+
 fn word(bytes: &[u8], at: usize) -> usize {
     usize::try_from(u32::from_be_bytes(*bytes[at..].first_chunk().unwrap())).unwrap()
 }
@@ -133,19 +140,21 @@ fn a_kernel_is_told_its_command_line_initrd_and_console() {
     let mut board = sample::board();
     board.flash = None;
     let initrd = Some(Range::new(0x4800_0000, 0x1234));
-    let reader = Reader::Kernel { command_line: "console=ttyS0 root=/dev/nvme0n1p1", initrd };
+    let reader = Reader::Kernel { command_line: "console=ttyS0 root=/dev/nvme0n1p1", initrd, seed: &SEED };
     let tree = read(&device_tree(&board, reader).unwrap());
     assert_eq!(words(&tree, "/chosen/bootargs"), ["console=ttyS0 root=/dev/nvme0n1p1"]);
     assert_eq!(words(&tree, "/chosen/stdout-path"), ["/serial@90a0000"]);
     assert_eq!(cells(&tree, "/chosen/linux,initrd-start"), [0, 0x4800_0000]);
     assert_eq!(cells(&tree, "/chosen/linux,initrd-end"), [0, 0x4800_1234]);
+    assert_eq!(cells(&tree, "/chosen/kaslr-seed"), [0x0807_0605, 0x0403_0201]);
+    assert_eq!(tree["/chosen/rng-seed"], [9; 32]);
     assert!(!tree.contains_key("/flash@0") && !tree.contains_key("/fw-cfg@9020000"), "no firmware");
     board.serial = None;
-    let reader = Reader::Kernel { command_line: "", initrd: None };
+    let reader = Reader::Kernel { command_line: "", initrd: None, seed: &SEED };
     let tree = read(&device_tree(&board, reader).unwrap());
     assert_eq!(words(&tree, "/chosen/stdout-path"), ["/pl011@9000000"]);
     assert!(!tree.contains_key("/chosen/linux,initrd-start"));
-    let reader = Reader::Kernel { command_line: "a\0b", initrd: None };
+    let reader = Reader::Kernel { command_line: "a\0b", initrd: None, seed: &SEED };
     assert!(matches!(device_tree(&board, reader), Err(FirmwareError::CommandLineNul)));
 }
 
@@ -157,7 +166,7 @@ fn dtc_accepts_the_tree() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    for reader in [Reader::Firmware, Reader::Kernel { command_line: "quiet", initrd: None }] {
+    for reader in [Reader::Firmware, Reader::Kernel { command_line: "quiet", initrd: None, seed: &SEED }] {
         let file = folder.path().join("board.dtb");
         std::fs::write(&file, device_tree(&sample::board(), reader).unwrap()).unwrap();
         let output = Command::new("dtc").args(["-I", "dtb", "-O", "dts"]).arg(&file).output().unwrap();

@@ -12,7 +12,7 @@ mod smbios;
 
 use crate::Blob;
 pub use board::{Board, Chip, Flash, Gic, Pci};
-pub use fdt::{Reader, device_tree};
+pub use fdt::{Reader, Seed, device_tree};
 
 /// fw_cfg's numbered items (QEMU's include/standard-headers/linux/qemu_fw_cfg.h).
 const KEY_CPUS: u16 = 0x05;

@@ -16,12 +16,13 @@
 mod image;
 
 use crate::FirmwareError;
-use crate::aarch64::{Board, Reader, device_tree};
+use crate::aarch64::{Board, Reader, Seed, device_tree};
 use crate::file::Source;
 use crate::kernel::identify::{Format, elf_machine};
 use crate::kernel::{self, Opened, Wanted, page_floor, too_small};
 use ami_run_memory::{Gpa, Memory, Range};
 use image::Image;
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::path::Path;
 
 const WANTED: Wanted =
@@ -79,6 +80,13 @@ impl Direct {
     /// Puts everything into `memory`, which must be all zero (as it is at first and after a reset), and says how
     /// the boot CPU must be set.
     pub fn load(&self, memory: &Memory, board: &Board) -> Result<Entry, FirmwareError> {
+        let mut seed: Seed = [0; _];
+        // So few bytes come whole, or not at all.
+        getrandom(&mut seed, GetRandomFlags::empty()).map_err(|cause| FirmwareError::Random(cause.into()))?;
+        self.load_with(&seed, memory, board)
+    }
+
+    fn load_with(&self, seed: &Seed, memory: &Memory, board: &Board) -> Result<Entry, FirmwareError> {
         let Some(ram) = board.ram.first().copied() else {
             return Err(FirmwareError::Tables("the machine has no memory"));
         };
@@ -95,7 +103,7 @@ impl Direct {
         if let (Some(source), Some(place)) = (&self.initrd, initrd) {
             kernel::copy(source, place, memory)?;
         }
-        let bytes = device_tree(board, Reader::Kernel { command_line: &self.command_line, initrd })?;
+        let bytes = device_tree(board, Reader::Kernel { command_line: &self.command_line, initrd, seed })?;
         if bytes.len() as u64 > TREE_ROOM {
             return Err(FirmwareError::Tables("the device tree is longer than a kernel takes"));
         }
