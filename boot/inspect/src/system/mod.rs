@@ -41,10 +41,18 @@ const NOT_BY_DEFAULT: [&str; 3] = ["rescue", "kdump", ".old"];
 pub(crate) struct Survey {
     system: System,
     gathered: BTreeMap<String, Gathered>,
+    kernels: Vec<Called>,
     initrds: Vec<Unpacked>,
     unread: Vec<Unread>,
     /// GRUB's, from wherever its environment lies.
     variables: settings::Variables,
+}
+
+/// A kernel's file, and the version that it is gathered under: its path, until something tells more.
+struct Called {
+    file: File,
+    version: String,
+    told: bool,
 }
 
 /// An initrd, and all the names that lead to it.
@@ -230,7 +238,7 @@ impl Survey {
         let place = volume.place(path);
         let named = || path.rsplit('/').next()?.split_once('-').map(|(_, version)| version.to_owned());
         let version = version.filter(|version| !version.is_empty());
-        let version = version.or_else(named).unwrap_or_else(|| path.to_owned());
+        let version = self.called(file, version.or_else(named), path);
         if let Some(gathered) = self.gathered(&version) {
             gathered.kernel.place.get_or_insert(place.clone());
             gathered.kernel.machine = gathered.kernel.machine.or(machine);
@@ -244,6 +252,26 @@ impl Survey {
         if let Some((start, len)) = unified.initrd {
             self.initrd(disk, place, file, start, len);
         }
+    }
+
+    /// What a kernel is called. Links lead to the same file, and its own name may say what they do not: a kernel for
+    /// arm64 does not tell its version.
+    fn called(&mut self, file: &File, version: Option<String>, path: &str) -> String {
+        let Some(known) = self.kernels.iter_mut().find(|known| known.file == *file) else {
+            let told = version.is_some();
+            let version = version.unwrap_or_else(|| path.to_owned());
+            if self.kernels.len() < MAX_KERNELS {
+                self.kernels.push(Called { file: file.clone(), version: version.clone(), told });
+            }
+            return version;
+        };
+        if let (false, Some(version)) = (known.told, version) {
+            if let Some(Gathered { kernel, .. }) = self.gathered.remove(&known.version) {
+                self.gathered.entry(version.clone()).or_default().kernel.place = kernel.place;
+            }
+            (known.version, known.told) = (version, true);
+        }
+        known.version.clone()
     }
 
     fn initrd(&mut self, disk: &mut Disk<'_>, place: Place, file: &File, start: u64, len: u64) {

@@ -220,6 +220,24 @@ fn the_machine_of_a_kernel_for_arm64_is_seen_through_its_packing() {
     assert_eq!(machine(gzip(b"no kernel")), None);
 }
 
+/// As Debian has it: GRUB's entry names the link, which leads to the kernel by its whole name.
+#[test]
+fn a_kernel_that_does_not_tell_its_version_is_one_with_the_links_to_it() {
+    for (link, to) in [("/vmlinuz", "boot/vmlinuz-6.6.1"), ("/boot/vmlinuz", "vmlinuz-6.6.1")] {
+        let nodes = [
+            ("/boot/vmlinuz-6.6.1", Node::File(arm64_image())),
+            (link, Node::Link(to.to_owned())),
+            ("/boot/grub/grub.cfg", file(&format!("linux {link} console=ttyS0\n"))),
+            ("/boot/config-6.6.1", file("CONFIG_BLK_DEV_NVME=y\n")),
+        ];
+        let kernels = system(&nodes).system.kernels;
+        assert_eq!(kernels.keys().collect::<Vec<_>>(), ["6.6.1"], "{link}");
+        let kernel = &kernels["6.6.1"];
+        assert_eq!((kernel.machine, kernel.drivers[&Driver::Nvme]), (Some(Machine::Arm64), Found::Kernel));
+        assert_eq!(kernel.place.as_ref().unwrap().to_string(), format!("partition 1: {link}"));
+    }
+}
+
 #[test]
 fn a_kernel_for_another_machine_is_found() {
     let nodes =
