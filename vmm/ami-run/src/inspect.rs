@@ -4,10 +4,11 @@ use crate::args::Looked;
 use crate::bases::Bases;
 use crate::disks::unusable;
 use crate::failure::Failure;
+use crate::host;
 use crate::snapshots::{self, Places};
 use crate::source::{self, Source};
-use ami_run_image::{BlockDeviceMapping, Image};
-use ami_run_inspect::{Claims, Contents, Depth};
+use ami_run_image::{Architecture, BlockDeviceMapping, Image};
+use ami_run_inspect::{Claims, Contents, Depth, Guess};
 use ami_run_storage::{Base, StorageError, Volume};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,16 @@ impl Disk {
             Disk::Volume(_, volume) => ami_run_inspect::look(&mut volume.reader()?, volume_bytes, depth),
         }
     }
+}
+
+/// What is said of a disk for another computer than this one: by its image, or by what it is taken for.
+pub(crate) fn elsewhere(
+    claims: Option<&Claims>,
+    assumed: Option<&Guess>,
+    here: Architecture,
+) -> Option<String> {
+    let claimed = claims.and_then(|claims| claims.architecture);
+    host::elsewhere(claimed.or(assumed.map(|guess| guess.architecture))?, here)
 }
 
 /// The user that cloud-init makes of the system on a disk.

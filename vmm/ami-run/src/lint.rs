@@ -71,9 +71,7 @@ fn look(args: &Lint) -> Result<Lints, Failure> {
         (None, None) => Vec::new(),
     };
     let assumed = contents.as_ref().filter(|_| claims.is_none()).map(|contents| guess(contents, here));
-    let architecture = claims.and_then(|claims| claims.architecture);
-    let architecture = architecture.or(assumed.as_ref().map(|guess| guess.architecture));
-    let elsewhere = architecture.and_then(|architecture| host::elsewhere(architecture, here));
+    let elsewhere = inspect::elsewhere(claims.as_ref(), assumed.as_ref(), here);
     Ok(Lints { findings, assumed, elsewhere, contents })
 }
 

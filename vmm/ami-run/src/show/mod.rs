@@ -28,9 +28,7 @@ fn show(args: &Inspect) -> Result<Code, Failure> {
     let here = host::this_computer()?;
     let assumed = claims.is_none().then(|| guess(&contents, here));
     let mut page = page(&contents, assumed.as_ref());
-    let architecture = claims.and_then(|claims| claims.architecture);
-    let architecture = architecture.or(assumed.as_ref().map(|guess| guess.architecture));
-    if let Some(elsewhere) = architecture.and_then(|architecture| host::elsewhere(architecture, here)) {
+    if let Some(elsewhere) = inspect::elsewhere(claims.as_ref(), assumed.as_ref(), here) {
         page = format!("{:<11}{elsewhere}\n{page}", "for");
     }
     Ok(answer::tell(args.looked.output, &page, &json(&contents, assumed.as_ref()), Code::Success))

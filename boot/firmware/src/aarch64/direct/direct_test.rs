@@ -2,10 +2,8 @@
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers are the test's own")]
 
 use super::*;
-use crate::aarch64::board::sample;
-use crate::kernel::sample::{Random, file, put, read};
-use std::os::unix::fs::FileExt;
-use tempfile::{NamedTempFile, TempDir};
+use crate::aarch64::board::sample as boards;
+use crate::kernel::sample::{self, INTERESTING, Random, file, put, read};
 
 const MIB: u64 = 1 << 20;
 const RAM: u64 = 0x4000_0000;
@@ -37,7 +35,7 @@ fn image_with(offset: usize, value: u64) -> Vec<u8> {
 }
 
 fn board(mib: u64) -> Board {
-    Board { ram: vec![Range::new(RAM, mib * MIB)], flash: None, ..sample::board() }
+    Board { ram: vec![Range::new(RAM, mib * MIB)], flash: None, ..boards::board() }
 }
 
 fn boot(kernel: &[u8], initrd: Option<&[u8]>, mib: u64) -> Result<(Memory, Entry), FirmwareError> {
@@ -147,12 +145,7 @@ fn an_initrd_that_no_window_holds_is_too_big() {
 
 #[test]
 fn the_command_line_has_a_limit_and_no_nul() {
-    let kernel = file(&image());
-    let open_with = |line: &str| open(kernel.path(), None, line).map(|_| ());
-    open_with(&"x".repeat(2047)).unwrap();
-    let long = open_with(&"x".repeat(2048)).unwrap_err();
-    assert!(matches!(long, FirmwareError::CommandLineTooLong { length: 2048, limit: 2047 }), "{long}");
-    assert!(matches!(open_with("a\0b").unwrap_err(), FirmwareError::CommandLineNul));
+    sample::the_command_line_has_a_limit_and_no_nul(&image(), open);
 }
 
 #[test]
@@ -221,38 +214,21 @@ fn damaged_headers_are_told() {
 
 #[test]
 fn paths_that_are_no_files_are_told() {
-    let folder = TempDir::new().unwrap();
-    let kernel = file(&image());
-    let empty = file(b"");
-    let text = |result: Result<Direct, FirmwareError>| result.unwrap_err().to_string();
-    assert!(text(open(folder.path(), None, "")).contains("is a directory, not a file; name a kernel"));
-    assert!(text(open(kernel.path(), Some(folder.path()), "")).contains("name an initrd"));
-    assert!(text(open(kernel.path(), Some(empty.path()), "")).contains("is empty"));
-    assert!(text(open(&folder.path().join("none"), None, "")).contains("cannot read"));
+    sample::paths_that_are_no_files_are_told(&image(), open);
 }
 
 #[test]
 fn ten_thousand_mutated_kernels_are_answered() {
-    let interesting = [0u8, 1, 2, 0x7f, 0x80, 0xff];
     let board = board(32);
     let memory = Memory::new(&board.ram).unwrap();
-    // One file written over again: a new one each time would wait for the disk.
-    let file = NamedTempFile::new().unwrap();
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut loaded = 0;
-    for _ in 0..10_000 {
+    let kernel = |_, random: &mut Random| {
         let mut bytes = image();
         for _ in 0..=random.below(6) {
-            bytes[random.below(0x150)] = interesting[random.below(interesting.len())];
+            bytes[random.below(0x150)] = INTERESTING[random.below(INTERESTING.len())];
         }
-        if random.below(4) == 0 {
-            bytes.truncate(random.below(bytes.len()));
-        }
-        file.as_file().write_all_at(&bytes, 0).unwrap();
-        file.as_file().set_len(bytes.len() as u64).unwrap();
-        if let Ok(direct) = open(file.path(), None, "") {
-            loaded += usize::from(direct.load(&memory, &board).is_ok());
-        }
-    }
-    assert!(loaded > 500, "{loaded} kernels were good enough to load");
+        bytes
+    };
+    sample::ten_thousand_are_answered(kernel, |path| {
+        open(path, None, "").is_ok_and(|direct| direct.load(&memory, &board).is_ok())
+    });
 }

@@ -7,10 +7,8 @@
 
 use super::spec::{Module, NOTE_NAME, NOTE_PHYS32_ENTRY, ProgramHeader, SETUP_HEADER, StartInfo};
 use super::*;
-use crate::board::sample;
-use crate::kernel::sample::{Random, file, put, read};
-use std::os::unix::fs::FileExt;
-use tempfile::{NamedTempFile, TempDir};
+use crate::board::sample as boards;
+use crate::kernel::sample::{self, INTERESTING, Random, file, put, read};
 use zerocopy::IntoBytes;
 
 const MIB: u64 = 1 << 20;
@@ -71,7 +69,7 @@ fn bzimage() -> Vec<u8> {
 }
 
 fn board(mib: u64) -> Board {
-    Board { ram: vec![Range::new(0, mib * MIB)], ..sample::board() }
+    Board { ram: vec![Range::new(0, mib * MIB)], ..boards::board() }
 }
 
 fn boot(kernel: &[u8], initrd: Option<&[u8]>, mib: u64) -> Result<(Memory, Entry), FirmwareError> {
@@ -174,12 +172,7 @@ fn too_little_memory_says_how_much_is_needed() {
 
 #[test]
 fn the_command_line_has_a_limit_and_no_nul() {
-    let kernel = file(&bzimage());
-    let open_with = |line: &str| open(kernel.path(), None, line).map(|_| ());
-    open_with(&"x".repeat(2047)).unwrap();
-    let long = open_with(&"x".repeat(2048)).unwrap_err();
-    assert!(matches!(long, FirmwareError::CommandLineTooLong { length: 2048, limit: 2047 }), "{long}");
-    assert!(matches!(open_with("a\0b").unwrap_err(), FirmwareError::CommandLineNul));
+    sample::the_command_line_has_a_limit_and_no_nul(&bzimage(), open);
 }
 
 #[test]
@@ -253,44 +246,27 @@ fn damaged_headers_are_told() {
 
 #[test]
 fn paths_that_are_no_files_are_told() {
-    let folder = TempDir::new().unwrap();
-    let kernel = file(&bzimage());
-    let empty = file(b"");
-    let text = |result: Result<Direct, FirmwareError>| result.unwrap_err().to_string();
-    assert!(text(open(folder.path(), None, "")).contains("is a directory, not a file; name a kernel"));
-    assert!(text(open(kernel.path(), Some(folder.path()), "")).contains("name an initrd"));
-    assert!(text(open(kernel.path(), Some(empty.path()), "")).contains("is empty"));
-    assert!(text(open(&folder.path().join("none"), None, "")).contains("cannot read"));
+    sample::paths_that_are_no_files_are_told(&bzimage(), open);
 }
 
 #[test]
 fn ten_thousand_mutated_kernels_are_answered() {
-    let interesting = [0u8, 1, 2, 0x7f, 0x80, 0xff];
     let board = board(32);
     let memory = Memory::new(&board.ram).unwrap();
-    // One file written over again: a new one each time would wait for the disk.
-    let file = NamedTempFile::new().unwrap();
     let kernels = [elf(true), elf(false), bzimage()];
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut loaded = 0;
-    for round in 0..10_000 {
+    let kernel = |round: usize, random: &mut Random| {
         let mut bytes = kernels[round % 3].clone();
         let header = if round % 3 == 2 { SETUP_HEADER..SETUP_HEADER + 123 } else { 0..0x1c0 };
         for _ in 0..=random.below(6) {
             let at = header.start + random.below(header.len());
             bytes[at] = match random.below(3) {
                 0 => random.below(256) as u8,
-                _ => interesting[random.below(interesting.len())],
+                _ => INTERESTING[random.below(INTERESTING.len())],
             };
         }
-        if random.below(4) == 0 {
-            bytes.truncate(random.below(bytes.len()));
-        }
-        file.as_file().write_all_at(&bytes, 0).unwrap();
-        file.as_file().set_len(bytes.len() as u64).unwrap();
-        if let Ok(direct) = open(file.path(), None, "") {
-            loaded += usize::from(direct.load(&memory, &board).is_ok());
-        }
-    }
-    assert!(loaded > 500, "{loaded} kernels were good enough to load");
+        bytes
+    };
+    sample::ten_thousand_are_answered(kernel, |path| {
+        open(path, None, "").is_ok_and(|direct| direct.load(&memory, &board).is_ok())
+    });
 }
